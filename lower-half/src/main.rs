@@ -1,0 +1,2 @@
+//! `gpuckpt-lower`.
+fn main() {}

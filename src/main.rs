@@ -1,0 +1,2 @@
+//! `gpuckpt`: the command line.
+fn main() {}
