@@ -1,0 +1,158 @@
+//! `dist`: the relocatable tree that a user gets.
+//!
+//! ```text
+//! bin/gpuckpt
+//! libexec/gpuckpt/gpuckpt-lower
+//! libexec/gpuckpt/mock/libcuda.so.1        the mock driver, for the lower half
+//! lib/gpuckpt/driver/libcuda.so.1          stubs, for the application
+//! lib/gpuckpt/cudart/libcudart.so.{12,13}  the runtime API, for the application
+//! include/gpuckpt.h  share/doc/gpuckpt/
+//! ```
+//!
+//! The application's libraries are static libraries of Rust linked by the C
+//! compiler, because a cdylib cannot carry symbol versions.
+
+use crate::sh;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A shared library made of a static library and a version script.
+struct Linked {
+    archive: &'static str,
+    map: &'static str,
+    soname: &'static str,
+    folder: &'static str,
+}
+
+const LINKED: [Linked; 3] = [
+    Linked {
+        archive: "liblibcuda_upper.a",
+        map: "interposer/libcuda/libcuda.map",
+        soname: "libcuda.so.1",
+        folder: "lib/gpuckpt/driver",
+    },
+    Linked {
+        archive: "liblibcudart_upper.a",
+        map: "interposer/libcudart/libcudart.so.12.map",
+        soname: "libcudart.so.12",
+        folder: "lib/gpuckpt/cudart",
+    },
+    Linked {
+        archive: "liblibcudart_upper.a",
+        map: "interposer/libcudart/libcudart.so.13.map",
+        soname: "libcudart.so.13",
+        folder: "lib/gpuckpt/cudart",
+    },
+];
+
+/// Files that are copied as cargo made them.
+const COPIED: [(&str, &str); 3] = [
+    ("gpuckpt", "bin/gpuckpt"),
+    ("gpuckpt-lower", "libexec/gpuckpt/gpuckpt-lower"),
+    ("libmock_device.so", "libexec/gpuckpt/mock/libcuda.so.1"),
+];
+
+const PACKAGES: [&str; 5] = [
+    "gpuckpt",
+    "lower-half",
+    "mock-device",
+    "libcuda-upper",
+    "libcudart-upper",
+];
+
+/// The task `dist`.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let profile = match args {
+        [] => "release",
+        [flag, profile] if flag == "--profile" => profile,
+        _ => bail!("dist takes nothing but `--profile PROFILE`"),
+    };
+    let tree = build(profile)?;
+    eprintln!("xtask: {}", tree.display());
+    Ok(())
+}
+
+/// Builds the tree and gives its path. Quick when nothing changed.
+pub(crate) fn build(profile: &str) -> Result<PathBuf> {
+    let mut cargo = sh::cargo();
+    cargo.args(["build", "--profile", profile]);
+    for package in PACKAGES {
+        cargo.args(["--package", package]);
+    }
+    sh::run(&mut cargo)?;
+
+    // Cargo puts the profile `dev` into a folder of another name.
+    let made = sh::target_dir().join(if profile == "dev" { "debug" } else { profile });
+    let tree = sh::target_dir().join("dist");
+    for (from, to) in COPIED {
+        sh::install(&made.join(from), &tree.join(to))?;
+    }
+    for library in &LINKED {
+        link(library, &made, &tree)?;
+    }
+    documents(&tree)?;
+    Ok(tree)
+}
+
+fn link(library: &Linked, made: &Path, tree: &Path) -> Result<()> {
+    let archive = made.join(library.archive);
+    let map = sh::root().join(library.map);
+    if !map.exists() {
+        eprintln!("xtask: no {}: {} is left out", library.map, library.soname);
+        return Ok(());
+    }
+    let folder = tree.join(library.folder);
+    let output = folder.join(library.soname);
+    if !sh::stale(&output, &[&archive, &map])? {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let temporary = folder.join(format!(".{}-{}", library.soname, std::process::id()));
+    let result = sh::run(
+        Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
+            .args(["-shared", "-static-libgcc", "-o"])
+            .arg(&temporary)
+            .arg(format!("-Wl,-soname,{}", library.soname))
+            .arg(format!("-Wl,--version-script={}", map.display()))
+            .args([
+                "-Wl,--gc-sections",
+                "-Wl,-z,defs",
+                "-Wl,-z,relro",
+                "-Wl,-z,now",
+            ])
+            .arg("-Wl,--whole-archive")
+            .arg(&archive)
+            .arg("-Wl,--no-whole-archive")
+            .args(["-lpthread", "-ldl", "-lm", "-lc"]),
+    );
+    if result.is_err() {
+        // What the linker left is of no use, and the error says the rest.
+        fs::remove_file(&temporary).ok();
+        return result;
+    }
+    fs::rename(&temporary, &output).with_context(|| format!("cannot make {}", output.display()))
+}
+
+fn documents(tree: &Path) -> Result<()> {
+    let root = sh::root();
+    let header = root.join("upper-half/include/gpuckpt.h");
+    if header.exists() {
+        sh::install(&header, &tree.join("include/gpuckpt.h"))?;
+    }
+    let shelf = tree.join("share/doc/gpuckpt");
+    for name in ["README.md", "LICENSE"] {
+        if root.join(name).exists() {
+            sh::install(&root.join(name), &shelf.join(name))?;
+        }
+    }
+    for entry in fs::read_dir(root.join("docs")).context("cannot read docs/")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            let name = path.file_name().context("a document needs a name")?;
+            sh::install(&path, &shelf.join(name))?;
+        }
+    }
+    Ok(())
+}
