@@ -1,0 +1,1 @@
+//! From what a person writes, NAME or a path, to an image's folder.
