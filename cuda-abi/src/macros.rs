@@ -19,9 +19,10 @@ macro_rules! definitions {
     };
 }
 
-/// A structure of the driver API; the field names are the header's.
+/// A structure of the driver API; the field names are the header's. `in` names the unnamed
+/// union that a field is a member of.
 macro_rules! layout {
-    ($(#[$doc:meta])* $name:ident as $tag:ident { $($field:ident: $ty:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident as $tag:ident { $($field:ident $(in $union:ident)?: $ty:ty,)* }) => {
         $(#[$doc])*
         #[repr(C)]
         #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,6 +4,7 @@
 #![allow(
     missing_docs,
     non_camel_case_types,
+    non_upper_case_globals,
     reason = "each name is the driver API's own"
 )]
 

@@ -1,4 +1,4 @@
-//! Structures of the driver API, with the header's field names and the Linux x86-64 layout.
+//! Structures of the driver API, with the header's field names (`type` is `type_`) and the Linux x86-64 layout.
 //!
 //! Unions are byte arrays of the right size and alignment with typed accessors, so that reading
 //! one needs no unsafe code and an unknown member stays intact.
@@ -225,8 +225,8 @@ layout! {
 layout! {
     /// Where memory lives; the 13.x header's `id` shares its place with a locality domain.
     CUmemLocation as CUmemLocation_st {
-        r#type: CUmemLocationType,
-        id: i32,
+        type_: CUmemLocationType,
+        id in __bindgen_anon_1: i32,
     }
 }
 layout! {
@@ -241,7 +241,7 @@ layout! {
 layout! {
     /// What kind of memory `cuMemCreate` shall make.
     CUmemAllocationProp as CUmemAllocationProp_st {
-        r#type: CUmemAllocationType,
+        type_: CUmemAllocationType,
         requestedHandleTypes: CUmemAllocationHandleType,
         location: CUmemLocation,
         win32HandleMetaData: *mut c_void,
@@ -264,7 +264,8 @@ layout! {
         win32SecurityAttributes: *mut c_void,
         maxSize: usize,
         usage: u16,
-        reserved: [u8; 54],
+        gpuDirectRDMACapable: u8,
+        reserved: [u8; 53],
     }
 }
 layout! {
@@ -298,7 +299,7 @@ layout! {
 layout! {
     /// How many multiprocessors a context wants (`param` is a union of one member).
     CUexecAffinityParam as CUexecAffinityParam_st {
-        r#type: CUexecAffinityType,
+        type_: CUexecAffinityType,
         param: u32,
     }
 }
