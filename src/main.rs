@@ -83,7 +83,7 @@ fn run(command: Command) -> Result<i32> {
     match command {
         Command::Launch(args) => launch::run(args),
         Command::Checkpoint(args) => checkpoint::run(&args),
-        Command::Restart(args) => restart::run(&args),
+        Command::Restart(args) => restart::run(args),
         Command::Status(args) => status::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),

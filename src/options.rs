@@ -5,7 +5,6 @@ use crate::time;
 use clap::{Args, ValueEnum};
 use lower_half::config::{Compress, Device, Files};
 use std::fs::DirBuilder;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -134,36 +133,31 @@ impl DirArg {
     }
 }
 
-const LONGEST_NAME: usize = 64;
+/// As long as a store takes names.
+const LONGEST_NAME: usize = 128;
 
 /// Checks a job's name: it becomes the name of a folder.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let why = match name {
         "" => "it is empty",
-        _ if !first => "it must begin with a letter or a digit",
-        _ if !name.bytes().all(in_names) => "it may have only letters, digits, `.`, `_` and `-`",
-        _ if name.len() > LONGEST_NAME => "it is longer than 64 characters",
+        _ if name.starts_with('.') => "it begins with a dot",
+        _ if name.contains('/') => "it has a slash",
+        _ if name.contains(char::is_control) => "it has a control character",
+        _ if name.len() > LONGEST_NAME => "it is longer than 128 bytes",
         _ => return Ok(()),
     };
     Err(Failure::new(Code::BadName, format!("`{name}` cannot be a job's name"), why)
         .advise("give another one with --name NAME"))
 }
 
-fn in_names(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
-}
-
 /// The default name of a job: its command's file name, with what a name cannot have
 /// replaced.
 pub(crate) fn default_name(command: &Path) -> String {
-    let name = command.file_name().unwrap_or(command.as_os_str());
-    let bytes = name.as_bytes().iter().copied();
-    let name: String = bytes
-        .map(|byte| if in_names(byte) { char::from(byte) } else { '_' })
-        .skip_while(|first| !first.is_ascii_alphanumeric())
-        .take(LONGEST_NAME)
-        .collect();
+    let name = command.file_name().unwrap_or(command.as_os_str()).to_string_lossy();
+    let clean = |c: char| if c.is_control() || c == '/' { '_' } else { c };
+    let mut name: String = name.trim_start_matches('.').chars().map(clean).collect();
+    let end = (0..=LONGEST_NAME.min(name.len())).rfind(|&end| name.is_char_boundary(end));
+    name.truncate(end.unwrap_or(0));
     if name.is_empty() { "job".to_string() } else { name }
 }
 
@@ -173,10 +167,10 @@ mod tests {
 
     #[test]
     fn names() {
-        for good in ["a", "train.py", "my-job_2", "1"] {
+        for good in ["a", "train.py", "my job", "é", "-x", "g++"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", ".hidden", "-x", "a/b", "/", "a\nb", "é", &"x".repeat(65)] {
+        for bad in ["", ".", "..", ".hidden", "a/b", "/", "a\nb", &"x".repeat(129)] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }
