@@ -2,12 +2,10 @@
 //! image's summary, the one section that tells people and programs what is in it.
 
 use crate::failure::{Code, Failure, Result};
+use lower_half::facts::{JOB, JOB_VERSION, JobFacts, SUMMARY};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use transparent_core::image::{ImageError, ImageReader, Store};
-
-/// The section that the writer of an image fills for `inspect`.
-const SUMMARY: &str = "summary";
+use transparent_core::image::{ImageError, ImageReader, SectionKind, Store};
 
 /// The longest summary that is read.
 const SUMMARY_LIMIT: u64 = 64 << 20;
@@ -104,13 +102,10 @@ pub(crate) fn summary(image: &ImageReader) -> Result<Value> {
     })
 }
 
-/// The name of the job that an image belongs to: images lie in `DIR/NAME/`.
-pub(crate) fn job_name(image: &ImageReader, summary: &Value) -> String {
-    if let Some(name) = summary["name"].as_str() {
-        return name.to_string();
-    }
-    let parent = image.folder().parent().and_then(Path::file_name);
-    parent.map_or_else(|| "job".to_string(), |name| name.to_string_lossy().into_owned())
+/// What the image says of the job and of the machine that it was made on.
+pub(crate) fn facts(image: &ImageReader) -> Result<JobFacts> {
+    let facts = image.get_bincode(JOB, SectionKind::JOB, JOB_VERSION);
+    facts.map_err(|error| unreadable(&error))
 }
 
 #[cfg(test)]
@@ -145,7 +140,6 @@ mod tests {
         }
         let found = find(first.to_str(), dir.path()).unwrap();
         assert_eq!(found.image.folder(), first);
-        assert_eq!(job_name(&found.image, &Value::Null), "a");
         make(dir.path(), "b");
         assert_eq!(code(find(None, dir.path())), Code::SeveralImages);
     }

@@ -3,14 +3,16 @@
 
 use crate::failure::{Code, Failure, Result};
 use lower_half::config::Config;
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use lower_half::handover;
+use nix::fcntl::{FcntlArg, fcntl};
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+
+/// The first descriptor that is not a standard stream.
+const FIRST: i32 = 3;
 
 /// The installation: the folder above `bin/` that this program lies in.
 pub(crate) fn prefix() -> Result<PathBuf> {
@@ -40,11 +42,8 @@ pub(crate) fn exec(config: &Config) -> Result<Infallible> {
         Failure::new(Code::StartFailed, format!("cannot start {}", program.display()), why)
     };
     let file = hand_over(config).map_err(|error| failed(error.to_string()))?;
-    let argv = [
-        c"gpuckpt-lower".to_owned(),
-        c"--config-fd".to_owned(),
-        CString::new(file.as_raw_fd().to_string()).unwrap_or_default(),
-    ];
+    let argv = ["gpuckpt-lower", handover::OPTION, &file.as_raw_fd().to_string()];
+    let argv = argv.map(|word| CString::new(word).unwrap_or_default());
     let env: Vec<CString> = std::env::vars_os()
         .filter(|(name, _)| !name.as_bytes().starts_with(b"LD_"))
         .filter_map(|(name, value)| {
@@ -64,23 +63,23 @@ pub(crate) fn exec(config: &Config) -> Result<Infallible> {
     })
 }
 
-/// An unnamed file with the configuration, at its beginning, not closed by exec.
-fn hand_over(config: &Config) -> std::io::Result<File> {
-    let mut file = File::from(memfd_create(c"gpuckpt-config", MFdFlags::empty())?);
-    let mut writer = BufWriter::with_capacity(1 << 16, &file);
-    serde_json::to_writer(&mut writer, config)?;
-    writer.flush()?;
-    drop(writer);
-    file.rewind()?;
-    Ok(file)
+/// The configuration in a file that the exec leaves open, above the standard streams:
+/// one of those may be closed, and stays so for the application.
+fn hand_over(config: &Config) -> std::io::Result<OwnedFd> {
+    let file = handover::send(config)?;
+    if file.as_raw_fd() >= FIRST {
+        return Ok(file);
+    }
+    let higher = fcntl(&file, FcntlArg::F_DUPFD(FIRST))?;
+    // SAFETY: fcntl has just made this descriptor, and nothing else has its number.
+    #[allow(unsafe_code, reason = "takes a new descriptor")]
+    Ok(unsafe { OwnedFd::from_raw_fd(higher) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use lower_half::config::{Action, Bytes, Compress, Device, Files, JobOptions, VERSION};
-    use nix::fcntl::{FcntlArg, fcntl};
-    use std::io::Read;
 
     #[test]
     fn the_configuration_stays_open_across_exec_and_reads_back() {
@@ -98,10 +97,9 @@ mod tests {
             },
             action: Action::Restart { image: Bytes(b"/d/a/ckpt-00000001".to_vec()) },
         };
-        let mut file = hand_over(&config).unwrap();
-        assert_eq!(fcntl(&file, FcntlArg::F_GETFD), Ok(0));
-        let mut text = String::new();
-        file.read_to_string(&mut text).unwrap();
-        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
+        let file = hand_over(&config).unwrap();
+        assert!(file.as_raw_fd() >= FIRST);
+        assert_eq!(fcntl(&file, FcntlArg::F_GETFD), Ok(0), "exec must not close it");
+        assert_eq!(handover::receive(file).unwrap(), config);
     }
 }

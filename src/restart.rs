@@ -4,9 +4,7 @@ use crate::failure::Result;
 use crate::options::{self, JobArgs};
 use crate::{images, jobs, lower};
 use clap::Parser;
-use lower_half::config::{Action, Bytes, Compress, Config, Device, Files, JobOptions, VERSION};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use lower_half::config::{Action, Bytes, Config, Device, Files, JobOptions, VERSION};
 
 /// Arguments of `restart`.
 #[derive(Parser, Debug)]
@@ -25,14 +23,16 @@ pub(crate) fn run(args: Args) -> Result<i32> {
     for error in &found.passed_over {
         eprintln!("gpuckpt: a newer image is passed over: {error}");
     }
-    let summary = images::summary(&found.image)?;
-    let name = args.job.name.clone().unwrap_or_else(|| images::job_name(&found.image, &summary));
+    let facts = images::facts(&found.image)?;
+    // The device that was in use, also where the user had left the choice to gpuckpt.
+    let saved = JobOptions { device: facts.device, ..facts.options };
+    let name = args.job.name.clone().unwrap_or_else(|| saved.name.clone());
     options::check_name(&name)?;
     let dir = args.job.dir.create()?;
     jobs::refuse_running(&dir, &name)?;
     let config = Config {
         version: VERSION,
-        job: merge(args.job, name, Bytes::from(dir.as_path()), &summary["options"]),
+        job: merge(args.job, name, Bytes::from(dir.as_path()), saved),
         action: Action::Restart { image: Bytes::from(found.image.folder()) },
     };
     drop(found);
@@ -40,36 +40,33 @@ pub(crate) fn run(args: Args) -> Result<i32> {
 }
 
 /// Options that are not given are those that the job had when it was saved.
-fn merge(args: JobArgs, name: String, dir: Bytes, saved: &Value) -> JobOptions {
+fn merge(args: JobArgs, name: String, dir: Bytes, saved: JobOptions) -> JobOptions {
     JobOptions {
         name,
         dir,
-        device: args.device.map(Device::from).or_else(|| field(saved, "device")).unwrap_or(Device::Auto),
-        interval: args.interval.or_else(|| field(saved, "interval")),
-        compress: args.compress.or_else(|| field(saved, "compress")).unwrap_or(Compress::Auto),
-        keep: args.keep.or_else(|| field(saved, "keep")),
-        files: args.files.map(Files::from).or_else(|| field(saved, "files")).unwrap_or(Files::Rollback),
-        strict: args.strict || field(saved, "strict").unwrap_or(false),
+        device: args.device.map_or(saved.device, Device::from),
+        interval: args.interval.or(saved.interval),
+        compress: args.compress.unwrap_or(saved.compress),
+        keep: args.keep.or(saved.keep),
+        files: args.files.map_or(saved.files, Files::from),
+        strict: args.strict || saved.strict,
     }
-}
-
-fn field<T: DeserializeOwned>(saved: &Value, key: &str) -> Option<T> {
-    serde_json::from_value(saved.get(key)?.clone()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lower_half::config::Compress;
     use std::time::Duration;
 
-    fn merged(words: &[&str], saved: &Value) -> JobOptions {
+    fn merged(words: &[&str], saved: &JobOptions) -> JobOptions {
         let args = Args::parse_from([&["restart"], words].concat());
-        merge(args.job, "n".into(), Bytes(b"/d".to_vec()), saved)
+        merge(args.job, "n".into(), Bytes(b"/d".to_vec()), saved.clone())
     }
 
     #[test]
     fn the_saved_options_hold_until_others_are_given() {
-        let had = JobOptions {
+        let saved = JobOptions {
             name: "old".into(),
             dir: Bytes(b"/old".to_vec()),
             device: Device::Mock,
@@ -79,20 +76,15 @@ mod tests {
             files: Files::Keep,
             strict: true,
         };
-        let saved = serde_json::to_value(&had).unwrap();
-        let same = JobOptions { name: "n".into(), dir: Bytes(b"/d".to_vec()), ..had.clone() };
+        let same = JobOptions { name: "n".into(), dir: Bytes(b"/d".to_vec()), ..saved.clone() };
         assert_eq!(merged(&[], &saved), same);
-        let other = merged(&["--device", "none", "--keep", "9", "--compress", "none"], &saved);
-        assert_eq!((other.device, other.keep, other.compress), (Device::None, Some(9), Compress::None));
-        assert_eq!(other.interval, had.interval);
-    }
-
-    #[test]
-    fn an_image_that_says_nothing_leaves_the_defaults() {
-        for saved in [Value::Null, serde_json::json!({"device": "abacus", "keep": -1})] {
-            let options = merged(&[], &saved);
-            assert_eq!((options.device, options.keep), (Device::Auto, None));
-            assert_eq!((options.files, options.strict), (Files::Rollback, false));
-        }
+        let words = ["--device", "none", "--keep", "9", "--compress", "none"];
+        let expected = JobOptions {
+            device: Device::None,
+            keep: Some(9),
+            compress: Compress::None,
+            ..same
+        };
+        assert_eq!(merged(&words, &saved), expected);
     }
 }
