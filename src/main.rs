@@ -20,6 +20,7 @@ mod jobs;
 mod launch;
 mod lower;
 mod options;
+mod probe;
 mod progress;
 mod restart;
 mod search;
