@@ -1,0 +1,117 @@
+//! What `/proc/self/fd`, `/proc/self/fdinfo` and `fstat` say about a descriptor
+//! (proc_pid_fdinfo(5)).
+
+use crate::{RawPath, Refusal, sys};
+use std::io;
+
+/// One descriptor, looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) fd: i32,
+    /// Target of the link in `/proc/self/fd`.
+    pub(super) link: RawPath,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) rdev: u64,
+    pub(super) mode: u32,
+    pub(super) links: u64,
+    /// Access mode and status flags.
+    pub(super) flags: i32,
+    pub(super) close_on_exec: bool,
+    /// Lines of fdinfo, `key:` and the rest, in order.
+    pub(super) info: Vec<(String, String)>,
+}
+
+impl Look {
+    /// Looks at a descriptor; nothing when it is not open (any more).
+    pub(super) fn at(fd: i32) -> io::Result<Option<Self>> {
+        let gone = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::EBADF | libc::ENOENT));
+        match Self::try_at(fd) {
+            Ok(look) => Ok(Some(look)),
+            Err(e) if gone(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn try_at(fd: i32) -> io::Result<Self> {
+        let descriptor_flags = sys::descriptor::fcntl(fd, libc::F_GETFD, 0)?;
+        let flags = sys::descriptor::fcntl(fd, libc::F_GETFL, 0)?;
+        let stat = sys::descriptor::fstat(fd)?;
+        let link = std::fs::read_link(format!("/proc/self/fd/{fd}"))?;
+        let info = read_info(fd)?;
+        Ok(Self {
+            fd,
+            link: link.into(),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            rdev: stat.st_rdev,
+            mode: stat.st_mode,
+            links: stat.st_nlink,
+            flags,
+            close_on_exec: descriptor_flags & libc::FD_CLOEXEC != 0,
+            info,
+        })
+    }
+
+    /// `S_IFMT` bits; 0 for an anonymous inode.
+    pub(super) fn file_type(&self) -> u32 {
+        self.mode & libc::S_IFMT
+    }
+
+    /// The first value of a key in fdinfo.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        self.info
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
+    }
+
+    /// Position, as fdinfo has it.
+    pub(super) fn position(&self) -> i64 {
+        self.value("pos").and_then(|v| v.parse().ok()).unwrap_or(0)
+    }
+
+    pub(super) fn readable(&self) -> bool {
+        self.flags & libc::O_ACCMODE != libc::O_WRONLY
+    }
+
+    pub(super) fn writable(&self) -> bool {
+        self.flags & libc::O_ACCMODE != libc::O_RDONLY
+    }
+
+    /// A refusal of this descriptor.
+    pub(super) fn refuse(&self, why: impl Into<String>, advice: impl Into<String>) -> Refusal {
+        Refusal::new(
+            format!("descriptor {} ({})", self.fd, self.link),
+            why,
+            advice,
+        )
+    }
+}
+
+fn read_info(fd: i32) -> io::Result<Vec<(String, String)>> {
+    use std::io::Read;
+    let path = format!("/proc/self/fdinfo/{fd}");
+    let mut text = String::new();
+    sys::descriptor::open_read(path.as_ref())?.read_to_string(&mut text)?;
+    Ok(text.lines().filter_map(info_line).collect())
+}
+
+fn info_line(line: &str) -> Option<(String, String)> {
+    let (key, value) = line.split_once(':')?;
+    Some((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Numbers of all open descriptors, ascending.
+pub(super) fn open_numbers() -> io::Result<Vec<i32>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        if let Some(number) = entry?.file_name().to_str().and_then(|n| n.parse().ok()) {
+            numbers.push(number);
+        }
+    }
+    // The listing's own descriptor is closed now, and drops out.
+    numbers.retain(|&fd| sys::descriptor::fcntl(fd, libc::F_GETFD, 0).is_ok());
+    numbers.sort_unstable();
+    Ok(numbers)
+}

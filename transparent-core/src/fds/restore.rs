@@ -1,0 +1,283 @@
+//! Puts descriptors back: everything is opened out of sight and compared first, and
+//! only when all of it can be had are numbers taken and files truncated.
+
+use super::regular::FilesRule;
+use super::{FdTable, Kind, OpenFile, look, standard};
+use crate::{Refusal, sys};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use thiserror::Error;
+
+/// Descriptors could not be restored.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// Found before anything was changed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Refusal>),
+    /// The kernel refused; descriptors may be partly in place.
+    #[error("cannot {action} descriptor {number}: {source}; check ulimit -n and the system log")]
+    Failed {
+        /// Verb phrase.
+        action: &'static str,
+        /// The descriptor.
+        number: i32,
+        /// The errno.
+        source: io::Error,
+    },
+    /// The table contradicts itself, though its checksum is right.
+    #[error("image section fds: {0} is impossible; it was written by a faulty gpuckpt")]
+    Table(&'static str),
+}
+
+/// Something that a restart could not bring back exactly, and that does not stop it.
+pub type Note = String;
+
+/// Says which files are missing or changed. Opens, compares and closes; changes
+/// nothing.
+pub fn check_restore(table: &FdTable, rule: FilesRule) -> Vec<Refusal> {
+    match Made::new(table, rule) {
+        Ok(_) => Vec::new(),
+        Err(RestoreError::Refused(refused)) => refused,
+        Err(other) => vec![Refusal::new(
+            "descriptors",
+            other.to_string(),
+            "see the message",
+        )],
+    }
+}
+
+/// Restores the table. Descriptors of `is_ours` stay; all others that the process
+/// has and the table has not are closed.
+///
+/// # Errors
+/// [`RestoreError::Refused`] before anything was changed; else the process is of no
+/// use any more.
+pub fn restore(
+    table: &FdTable,
+    rule: FilesRule,
+    is_ours: &dyn Fn(i32) -> bool,
+) -> Result<Vec<Note>, RestoreError> {
+    let made = Made::new(table, rule)?;
+    let mut notes = Vec::new();
+    raise_limit(table);
+    let keep: Vec<i32> = made.descriptors();
+    let open = look::open_numbers().map_err(|source| RestoreError::Failed {
+        action: "list",
+        number: -1,
+        source,
+    })?;
+    for fd in open {
+        let wanted = table.descriptors.iter().any(|d| d.number == fd);
+        if !wanted && !keep.contains(&fd) && !is_ours(fd) {
+            let _ = sys::descriptor::close(fd);
+        }
+    }
+    for descriptor in &table.descriptors {
+        let number = descriptor.number;
+        let source = made.source(descriptor.file as usize, number);
+        sys::descriptor::dup_to(source, number, descriptor.close_on_exec)
+            .map_err(failed("put back", number))?;
+    }
+    for file in 0..table.files.len() {
+        made.settle(file, rule, &mut notes)?;
+    }
+    Ok(notes)
+}
+
+/// Starts the timers once more with what they had left. For the end of a restart,
+/// so that the time it took does not count.
+///
+/// # Errors
+/// When a descriptor is not the timer that the table says.
+pub fn rearm_timers(table: &FdTable) -> Result<(), RestoreError> {
+    let mut armed = vec![false; table.files.len()];
+    for descriptor in &table.descriptors {
+        let file = descriptor.file as usize;
+        let number = descriptor.number;
+        let first = armed
+            .get_mut(file)
+            .is_some_and(|a| !std::mem::replace(a, true));
+        if let (true, Kind::Timerfd(timer)) = (first, &table.files[file].kind) {
+            timer
+                .arm(number)
+                .map_err(failed("start the timer of", number))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every open file of the table, opened again, out of sight.
+struct Made<'a> {
+    table: &'a FdTable,
+    streams: [OwnedFd; 3],
+    /// Nothing for standard streams.
+    files: Vec<Option<OwnedFd>>,
+}
+
+impl<'a> Made<'a> {
+    fn new(table: &'a FdTable, rule: FilesRule) -> Result<Self, RestoreError> {
+        let streams = standard::current_streams().map_err(failed("copy", 0))?;
+        let mut made = Self {
+            table,
+            streams,
+            files: Vec::with_capacity(table.files.len()),
+        };
+        if table
+            .descriptors
+            .iter()
+            .any(|d| d.number < 0 || d.file as usize >= table.files.len())
+        {
+            return Err(RestoreError::Table("a descriptor"));
+        }
+        let mut pipes = HashMap::new();
+        let mut refused = Vec::new();
+        for file in &table.files {
+            match made.open(file, rule, &mut pipes) {
+                Ok(fd) => made.files.push(fd),
+                Err(refusal) => {
+                    made.files.push(None);
+                    refused.push(refusal);
+                }
+            }
+        }
+        if refused.is_empty() {
+            Ok(made)
+        } else {
+            Err(RestoreError::Refused(refused))
+        }
+    }
+
+    fn open(
+        &self,
+        file: &OpenFile,
+        rule: FilesRule,
+        pipes: &mut HashMap<u32, (OwnedFd, OwnedFd)>,
+    ) -> Result<Option<OwnedFd>, Refusal> {
+        let flags = file.flags;
+        let made = |result: io::Result<OwnedFd>| {
+            result.map_err(|e| {
+                let why = format!("it cannot be made again: {e}");
+                let advice = "check ulimit -n and the kernel's limits";
+                Refusal::new(format!("descriptor of {}", file.label), why, advice)
+            })
+        };
+        let fd = match &file.kind {
+            Kind::Regular(regular) => regular.open(flags, rule)?,
+            Kind::Place(place) => place.open(flags)?,
+            Kind::Kernel(kernel) => kernel.open(flags)?,
+            Kind::Device(device) => device.open(flags)?,
+            Kind::Standard(_) => return Ok(None),
+            Kind::Terminal(terminal) => terminal.open(flags, &self.streams)?,
+            Kind::Pipe(pipe) => made(self.pipe_end(*pipe, flags, pipes))?,
+            Kind::Eventfd(eventfd) => made(eventfd.make(flags))?,
+            Kind::Epoll(_) => made(sys::objects::epoll_create())?,
+            Kind::Timerfd(timerfd) => made(timerfd.make(flags))?,
+        };
+        Ok(Some(fd))
+    }
+
+    /// Opens an end of a pipe; the pipe is made with its first end, and its own two
+    /// ends stay open until all are there.
+    fn pipe_end(
+        &self,
+        pipe: u32,
+        flags: i32,
+        pipes: &mut HashMap<u32, (OwnedFd, OwnedFd)>,
+    ) -> io::Result<OwnedFd> {
+        let (reader, _) = match pipes.entry(pipe) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(place) => {
+                let saved = self.table.pipes.get(pipe as usize);
+                let saved = saved.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+                place.insert(saved.make()?)
+            }
+        };
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        sys::descriptor::open(path.as_ref(), flags, 0)
+    }
+
+    fn source(&self, file: usize, number: i32) -> i32 {
+        match (&self.files[file], &self.table.files[file].kind) {
+            (Some(fd), _) => fd.as_raw_fd(),
+            (None, Kind::Standard(standard)) => {
+                let own = standard::STREAMS.contains(&number);
+                let stream = if own { number } else { standard.stream };
+                self.streams[stream.clamp(0, 2) as usize].as_raw_fd()
+            }
+            (None, _) => -1,
+        }
+    }
+
+    /// Numbers that are in use out of sight.
+    fn descriptors(&self) -> Vec<i32> {
+        let streams = self.streams.iter();
+        streams
+            .chain(self.files.iter().flatten())
+            .map(AsRawFd::as_raw_fd)
+            .collect()
+    }
+
+    /// What can be done only when every number is taken.
+    fn settle(
+        &self,
+        file: usize,
+        rule: FilesRule,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), RestoreError> {
+        let open = &self.table.files[file];
+        let number = self
+            .table
+            .descriptors
+            .iter()
+            .find(|d| d.file as usize == file)
+            .map_or(-1, |d| d.number);
+        let fd = self.source(file, number);
+        match &open.kind {
+            Kind::Regular(regular) => regular
+                .settle(fd, open.flags, rule)
+                .map_err(failed("roll back the file of", number)),
+            Kind::Timerfd(timer) => timer.arm(fd).map_err(failed("start the timer of", number)),
+            Kind::Epoll(epoll) => epoll.fill(fd).map_err(failed("fill the set of", number)),
+            Kind::Standard(standard) => {
+                let wanted = open.flags & (libc::O_NONBLOCK | libc::O_APPEND);
+                let now = sys::descriptor::fcntl(fd, libc::F_GETFL, 0).unwrap_or(wanted);
+                if now & libc::O_NONBLOCK != wanted & libc::O_NONBLOCK {
+                    let flags = now & !libc::O_NONBLOCK | wanted & libc::O_NONBLOCK;
+                    if let Err(e) = sys::descriptor::fcntl(fd, libc::F_SETFL, flags) {
+                        notes.push(format!("descriptor {number} keeps its O_NONBLOCK: {e}"));
+                    }
+                }
+                if let Some(modes) = &standard.modes
+                    && let Err(e) = modes.apply(fd)
+                {
+                    notes.push(format!(
+                        "the terminal of descriptor {number} keeps its modes: {e}"
+                    ));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The program may have had more descriptors than the restarting command may.
+fn raise_limit(table: &FdTable) {
+    let highest = table.descriptors.iter().map(|d| d.number).max();
+    let needed = highest.map_or(0, |n| n as u64 + 1);
+    if let Ok((soft, hard)) = sys::process::limit(libc::RLIMIT_NOFILE)
+        && soft < needed
+    {
+        let _ = sys::process::set_limit(libc::RLIMIT_NOFILE, needed.min(hard), hard);
+    }
+}
+
+fn failed(action: &'static str, number: i32) -> impl FnOnce(io::Error) -> RestoreError {
+    move |source| RestoreError::Failed {
+        action,
+        number,
+        source,
+    }
+}
