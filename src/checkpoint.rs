@@ -40,7 +40,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<i32> {
     let job = jobs::find(args.job.as_deref(), &args.dir.path()?)?;
     let deadline_ms = u64::try_from(args.wait.as_millis()).unwrap_or(u64::MAX);
-    let request = Request::Checkpoint { kill: args.kill, deadline_ms };
+    let request = Request::Checkpoint {
+        kill: args.kill,
+        deadline_ms,
+    };
     let patience = args.wait.saturating_add(GRACE);
     let mut exchange = Exchange::start(&job, &request, patience)?;
     let report = wait(&mut exchange, &job.label(), patience)?;
@@ -69,20 +72,33 @@ fn wait(exchange: &mut Exchange, label: &str, patience: Duration) -> Result<Chec
             }
             Reply::Status(_) => {
                 let what = format!("cannot understand {label}");
-                return Err(Failure::new(Code::NoAnswer, what, "it answered another question"));
+                return Err(Failure::new(
+                    Code::NoAnswer,
+                    what,
+                    "it answered another question",
+                ));
             }
         }
     }
 }
 
 fn failed(label: &str, why: Vec<String>, refused: bool) -> Failure {
-    let code = if refused { Code::Refused } else { Code::CheckpointFailed };
+    let code = if refused {
+        Code::Refused
+    } else {
+        Code::CheckpointFailed
+    };
     let advice = if refused {
         "nothing was stopped, and the job runs on"
     } else {
         "the job runs on, and its images from before are as they were"
     };
-    Failure { code, what: format!("cannot save {label}"), why, advice: advice.to_string() }
+    Failure {
+        code,
+        what: format!("cannot save {label}"),
+        why,
+        advice: advice.to_string(),
+    }
 }
 
 fn line(label: &str, report: &CheckpointReport, kill: bool) -> String {
@@ -141,8 +157,14 @@ mod tests {
     #[test]
     fn the_object_for_programs_has_the_promised_keys() {
         let object = json(&report());
-        for key in ["image", "stall_ms", "write_ms", "bytes_host", "bytes_device", "bytes_written"]
-        {
+        for key in [
+            "image",
+            "stall_ms",
+            "write_ms",
+            "bytes_host",
+            "bytes_device",
+            "bytes_written",
+        ] {
             assert!(object.get(key).is_some(), "{key}");
         }
     }
@@ -150,13 +172,22 @@ mod tests {
     #[test]
     fn a_refusal_says_that_nothing_was_stopped() {
         let text = failed("a", vec!["fd 5 is an inotify object".into()], true).to_string();
-        assert!(text.contains("fd 5") && text.contains("nothing was stopped"), "{text}");
+        assert!(
+            text.contains("fd 5") && text.contains("nothing was stopped"),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_deadline_is_a_minute_unless_told() {
-        assert_eq!(Args::parse_from(["checkpoint"]).wait, Duration::from_secs(60));
+        assert_eq!(
+            Args::parse_from(["checkpoint"]).wait,
+            Duration::from_secs(60)
+        );
         let args = Args::parse_from(["checkpoint", "--wait", "2m", "a"]);
-        assert_eq!((args.wait, args.job.as_deref()), (Duration::from_secs(120), Some("a")));
+        assert_eq!(
+            (args.wait, args.job.as_deref()),
+            (Duration::from_secs(120), Some("a"))
+        );
     }
 }

@@ -32,26 +32,35 @@ impl Exchange {
                 .advise("the job may just have ended; `gpuckpt status` lists running jobs")
         })?;
         check_owner(&stream, &label)?;
-        let failed = |error: io::Error| {
-            Failure::new(Code::NoAnswer, format!("cannot ask {label}"), error)
-        };
+        let failed =
+            |error: io::Error| Failure::new(Code::NoAnswer, format!("cannot ask {label}"), error);
         stream.set_read_timeout(Some(patience)).map_err(failed)?;
         stream.set_write_timeout(Some(patience)).map_err(failed)?;
         let mut line = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
         send_all(&stream, &line).map_err(failed)?;
-        Ok(Self { job: label, reader: BufReader::new(stream), patience })
+        Ok(Self {
+            job: label,
+            reader: BufReader::new(stream),
+            patience,
+        })
     }
 
     /// The next reply.
     pub(crate) fn next(&mut self) -> Result<Reply> {
         let what = || format!("no answer from {}", self.job);
         let mut line = Vec::new();
-        let read = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut line);
+        let read = (&mut self.reader)
+            .take(LONGEST)
+            .read_until(b'\n', &mut line);
         match read {
             Ok(_) if line.ends_with(b"\n") => serde_json::from_slice(&line).map_err(|error| {
-                Failure::new(Code::NoAnswer, format!("cannot understand {}", self.job), error)
-                    .advise("use the gpuckpt that the job was launched with")
+                Failure::new(
+                    Code::NoAnswer,
+                    format!("cannot understand {}", self.job),
+                    error,
+                )
+                .advise("use the gpuckpt that the job was launched with")
             }),
             Ok(_) => Err(Failure::new(
                 Code::JobGone,
@@ -72,7 +81,12 @@ impl Exchange {
 
     /// Changes how long the job may be silent from now on.
     pub(crate) fn set_patience(&mut self, patience: Duration) {
-        if self.reader.get_ref().set_read_timeout(Some(patience)).is_ok() {
+        if self
+            .reader
+            .get_ref()
+            .set_read_timeout(Some(patience))
+            .is_ok()
+        {
             self.patience = patience;
         }
     }
@@ -86,8 +100,10 @@ fn check_owner(stream: &UnixStream, label: &str) -> Result<()> {
         Ok(peer) => format!("it belongs to user {}, and you are user {own}", peer.uid()),
         Err(error) => error.desc().to_string(),
     };
-    Err(Failure::new(Code::NotYours, format!("will not talk to {label}"), why)
-        .advise("run gpuckpt as the user who launched the job"))
+    Err(
+        Failure::new(Code::NotYours, format!("will not talk to {label}"), why)
+            .advise("run gpuckpt as the user who launched the job"),
+    )
 }
 
 /// Writes without SIGPIPE, which has its default action here.
@@ -121,11 +137,17 @@ mod tests {
             BufReader::new(&stream).read_line(&mut request).unwrap();
             stream.write_all(answer).unwrap();
             // Reading ends when the client goes, so that no test waits for the whole time.
-            stream.set_read_timeout(Some(hold.max(Duration::from_millis(1)))).unwrap();
+            stream
+                .set_read_timeout(Some(hold.max(Duration::from_millis(1))))
+                .unwrap();
             let _ = stream.read(&mut [0]);
             request
         });
-        let job = Job { name: Some("j".into()), pid: 1, socket };
+        let job = Job {
+            name: Some("j".into()),
+            pid: 1,
+            socket,
+        };
         let reply = Exchange::start(&job, &Request::Status, patience).and_then(|mut it| it.next());
         assert_eq!(server.join().unwrap(), "{\"request\":\"status\"}\n");
         reply
@@ -136,7 +158,10 @@ mod tests {
     #[test]
     fn a_reply_is_one_line() {
         let answer = b"{\"reply\":\"failed\",\"reasons\":[\"x\"],\"refused\":true}\n";
-        let expected = Reply::Failed { reasons: vec!["x".into()], refused: true };
+        let expected = Reply::Failed {
+            reasons: vec!["x".into()],
+            refused: true,
+        };
         assert_eq!(ask(answer, LONG, LONG).unwrap(), expected);
     }
 
@@ -156,12 +181,19 @@ mod tests {
     #[test]
     fn nonsense_is_not_understood() {
         let failure = ask(b"hello\n", LONG, LONG).unwrap_err();
-        assert!(failure.to_string().contains("cannot understand"), "{failure}");
+        assert!(
+            failure.to_string().contains("cannot understand"),
+            "{failure}"
+        );
     }
 
     #[test]
     fn a_socket_without_listener_is_no_answer() {
-        let job = Job { name: None, pid: 1, socket: "/nonexistent/sock".into() };
+        let job = Job {
+            name: None,
+            pid: 1,
+            socket: "/nonexistent/sock".into(),
+        };
         let failure = Exchange::start(&job, &Request::Status, LONG).err().unwrap();
         assert_eq!(failure.code, Code::NoAnswer);
     }

@@ -15,6 +15,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use transparent_core::Refusal;
 
 const UNABLE: i32 = 1;
 
@@ -51,15 +52,30 @@ struct Check {
 
 impl Check {
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, state: State::Ok, found: found.into(), advice: "" }
+        Self {
+            name,
+            state: State::Ok,
+            found: found.into(),
+            advice: "",
+        }
     }
 
     fn warning(name: &'static str, found: impl Into<String>, advice: &'static str) -> Self {
-        Self { name, state: State::Warning, found: found.into(), advice }
+        Self {
+            name,
+            state: State::Warning,
+            found: found.into(),
+            advice,
+        }
     }
 
     fn missing(name: &'static str, found: impl Into<String>, advice: &'static str) -> Self {
-        Self { name, state: State::Missing, found: found.into(), advice }
+        Self {
+            name,
+            state: State::Missing,
+            found: found.into(),
+            advice,
+        }
     }
 }
 
@@ -67,19 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<i32> {
     if args.probe {
         return Ok(probe::filter_traps());
     }
-    let mut checks = vec![
-        processor(),
-        kernel(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
-        fsgsbase(),
-        filter(),
-        addresses(),
-        tracer(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
-        system_calls_visible(),
-        pages_visible(),
-        sockets(&socket_dir()),
-        images(&args.dir.path()?),
-    ];
-    checks.extend(installation());
+    let mut checks = machine();
+    checks.push(images(&args.dir.path()?));
     checks.push(driver());
     let able = checks.iter().all(|check| check.state != State::Missing);
     if args.json {
@@ -89,6 +94,37 @@ pub(crate) fn run(args: &Args) -> Result<i32> {
         print!("{}", people(&checks, able));
     }
     Ok(if able { 0 } else { UNABLE })
+}
+
+/// What a restart needs and this machine lacks.
+pub(crate) fn obstacles() -> Vec<Refusal> {
+    let missing = machine()
+        .into_iter()
+        .filter(|check| check.state == State::Missing);
+    missing
+        .map(|check| Refusal::new(check.name, check.found, check.advice))
+        .collect()
+}
+
+/// True when programs can use an NVIDIA device here.
+pub(crate) fn has_cuda() -> bool {
+    Path::new("/dev/nvidiactl").exists() && library().is_some()
+}
+
+/// What every job needs.
+fn machine() -> Vec<Check> {
+    vec![
+        processor(),
+        kernel(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
+        fsgsbase(),
+        filter(),
+        addresses(),
+        tracer(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
+        system_calls_visible(),
+        pages_visible(),
+        sockets(&socket_dir()),
+        installation(),
+    ]
 }
 
 fn json(check: &Check) -> Value {
@@ -109,7 +145,11 @@ fn people(checks: &[Check], able: bool) -> String {
                 State::Warning => "warn",
                 State::Missing => "NO",
             };
-            vec![mark.to_string(), check.name.to_string(), check.found.clone()]
+            vec![
+                mark.to_string(),
+                check.name.to_string(),
+                check.found.clone(),
+            ]
         })
         .collect();
     let mut text = table(&rows);
@@ -135,17 +175,27 @@ fn kernel(release: &str) -> Check {
     /// The oldest kernel that is tested.
     const PROVEN: (u32, u32) = (5, 14);
     let release = release.trim();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().ok());
     let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
-        return Check::warning(NAME, release, "its version cannot be read; 5.14 or newer is proven");
+        return Check::warning(
+            NAME,
+            release,
+            "its version cannot be read; 5.14 or newer is proven",
+        );
     };
     match (major, minor) {
-        version if version < OLDEST => {
-            Check::missing(NAME, release, "Linux 5.9 or newer is needed (close_range), 5.14 proven")
-        }
-        version if version < PROVEN => {
-            Check::warning(NAME, release, "should work; Linux 5.14 and newer are proven")
-        }
+        version if version < OLDEST => Check::missing(
+            NAME,
+            release,
+            "Linux 5.9 or newer is needed (close_range), 5.14 proven",
+        ),
+        version if version < PROVEN => Check::warning(
+            NAME,
+            release,
+            "should work; Linux 5.14 and newer are proven",
+        ),
         _ => Check::ok(NAME, release),
     }
 }
@@ -165,7 +215,11 @@ fn fsgsbase() -> Check {
     if hwcap2 & HWCAP2_FSGSBASE != 0 {
         return Check::ok(NAME, "user programs may set FS and GS");
     }
-    Check::warning(NAME, "off", "calls into the driver take 0.1 µs more; Linux 5.9 without `nofsgsbase` has it")
+    Check::warning(
+        NAME,
+        "off",
+        "calls into the driver take 0.1 µs more; Linux 5.9 without `nofsgsbase` has it",
+    )
 }
 
 /// The filter that keeps the application in its window, tried in a child.
@@ -176,13 +230,23 @@ fn filter() -> Check {
         outside of it";
     let run = || {
         let exe = std::env::current_exe()?;
-        Command::new(exe).args(["doctor", "--probe"]).stdout(Stdio::null()).stderr(Stdio::piped()).output()
+        Command::new(exe)
+            .args(["doctor", "--probe"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()
     };
     match run() {
-        Ok(output) if output.status.success() => Check::ok(NAME, "a filter without privileges works"),
+        Ok(output) if output.status.success() => {
+            Check::ok(NAME, "a filter without privileges works")
+        }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
-            let said = if said.is_empty() { output.status.to_string() } else { said };
+            let said = if said.is_empty() {
+                output.status.to_string()
+            } else {
+                said
+            };
             Check::missing(NAME, said, ADVICE)
         }
         Err(error) => Check::missing(NAME, format!("cannot run the probe: {error}"), ADVICE),
@@ -204,7 +268,12 @@ fn addresses() -> Check {
 
 fn tracer(status: &str) -> Check {
     const NAME: &str = "tracer";
-    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let field = |key: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .map(str::trim)
+    };
     match field("TracerPid:") {
         Some("0") => Check::ok(NAME, "none"),
         Some(pid) => Check::missing(
@@ -213,7 +282,11 @@ fn tracer(status: &str) -> Check {
             "a debugger or strace around gpuckpt takes its signals: attach it to the job's process instead, \
              between checkpoints",
         ),
-        None => Check::warning(NAME, "unknown", "/proc/self/status cannot be read: mount /proc"),
+        None => Check::warning(
+            NAME,
+            "unknown",
+            "/proc/self/status cannot be read: mount /proc",
+        ),
     }
 }
 
@@ -248,7 +321,8 @@ fn sockets(folder: &Path) -> Check {
     const NAME: &str = "socket folder";
     /// `sun_path` has 108 bytes; `/PID.sock` and the final zero take 17 of them.
     const LONGEST: usize = 91;
-    const ADVICE: &str = "control sockets need a short, private folder: set XDG_RUNTIME_DIR to one of yours";
+    const ADVICE: &str =
+        "control sockets need a short, private folder: set XDG_RUNTIME_DIR to one of yours";
     let shown = folder.display().to_string();
     if shown.len() > LONGEST {
         return Check::missing(NAME, format!("{shown} is too long for a socket"), ADVICE);
@@ -256,22 +330,37 @@ fn sockets(folder: &Path) -> Check {
     let own = nix::unistd::geteuid().as_raw();
     match fs::symlink_metadata(folder) {
         Ok(meta) if !meta.is_dir() || meta.uid() != own || meta.mode() & 0o077 != 0 => {
-            Check::missing(NAME, format!("{shown} is not yours alone (mode 0700)"), ADVICE)
+            Check::missing(
+                NAME,
+                format!("{shown} is not yours alone (mode 0700)"),
+                ADVICE,
+            )
         }
         _ => writable(NAME, folder, ADVICE),
     }
 }
 
 fn images(folder: &Path) -> Check {
-    writable("image folder", folder, "give a folder that you can write to with --dir or GPUCKPT_DIR")
+    writable(
+        "image folder",
+        folder,
+        "give a folder that you can write to with --dir or GPUCKPT_DIR",
+    )
 }
 
 /// Can files be made in `folder`, or it itself where it does not exist yet?
 fn writable(name: &'static str, folder: &Path, advice: &'static str) -> Check {
-    let existing = folder.ancestors().find(|part| part.exists()).unwrap_or(Path::new("/"));
+    let existing = folder
+        .ancestors()
+        .find(|part| part.exists())
+        .unwrap_or(Path::new("/"));
     let shown = folder.display();
     if !existing.is_dir() {
-        return Check::missing(name, format!("{} is not a folder", existing.display()), advice);
+        return Check::missing(
+            name,
+            format!("{} is not a folder", existing.display()),
+            advice,
+        );
     }
     match access(existing, AccessFlags::W_OK | AccessFlags::X_OK) {
         Ok(()) if existing == folder => Check::ok(name, shown.to_string()),
@@ -288,21 +377,29 @@ const FILES: [&str; 4] = [
     "libexec/gpuckpt/mock/libcuda.so.1",
 ];
 
-fn installation() -> Vec<Check> {
+fn installation() -> Check {
     const NAME: &str = "installation";
-    const ADVICE: &str = "copy the whole tree (bin, lib, libexec) together, or build it: cargo xtask dist";
+    const ADVICE: &str =
+        "copy the whole tree (bin, lib, libexec) together, or build it: cargo xtask dist";
     let prefix = match lower::prefix() {
         Ok(prefix) => prefix,
-        Err(failure) => return vec![Check::missing(NAME, failure.why.join("; "), ADVICE)],
+        Err(failure) => return Check::missing(NAME, failure.why.join("; "), ADVICE),
     };
     let lower = lower::program(&prefix);
     if let Err(error) = access(&lower, AccessFlags::X_OK) {
-        return vec![Check::missing(NAME, format!("{}: {}", lower.display(), error.desc()), ADVICE)];
+        return Check::missing(
+            NAME,
+            format!("{}: {}", lower.display(), error.desc()),
+            ADVICE,
+        );
     }
-    let lost = FILES.iter().map(|file| prefix.join(file)).find(|path| !path.is_file());
-    match lost {
-        Some(path) => vec![Check::missing(NAME, format!("{} is missing", path.display()), ADVICE)],
-        None => vec![Check::ok(NAME, prefix.display().to_string())],
+    match FILES
+        .iter()
+        .map(|file| prefix.join(file))
+        .find(|path| !path.is_file())
+    {
+        Some(path) => Check::missing(NAME, format!("{} is missing", path.display()), ADVICE),
+        None => Check::ok(NAME, prefix.display().to_string()),
     }
 }
 
@@ -331,10 +428,13 @@ fn driver() -> Check {
 
 /// The version in `/proc/driver/nvidia/version`: the first word that is numbers and dots.
 fn module_version(text: &str) -> Option<String> {
-    let is_version = |word: &&str| {
-        word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.')
-    };
-    text.lines().next()?.split_whitespace().find(is_version).map(str::to_string)
+    let is_version =
+        |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    text.lines()
+        .next()?
+        .split_whitespace()
+        .find(is_version)
+        .map(str::to_string)
 }
 
 fn library() -> Option<PathBuf> {
@@ -349,7 +449,9 @@ fn library() -> Option<PathBuf> {
     let own = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let own: Vec<PathBuf> = std::env::split_paths(&own).collect();
     let folders = own.into_iter().chain(FOLDERS.map(PathBuf::from));
-    let path = folders.map(|folder| folder.join("libcuda.so.1")).find(|path| path.exists())?;
+    let path = folders
+        .map(|folder| folder.join("libcuda.so.1"))
+        .find(|path| path.exists())?;
     // The file behind the link has the version in its name.
     Some(fs::canonicalize(&path).unwrap_or(path))
 }
@@ -394,8 +496,14 @@ mod tests {
     fn folders() {
         let dir = tempfile::TempDir::new().unwrap();
         assert_eq!(images(&dir.path().join("a/b")).state, State::Ok);
-        assert_eq!(images(Path::new("/etc/passwd/images")).state, State::Missing);
-        assert_eq!(sockets(&Path::new("/").join("x".repeat(100))).state, State::Missing);
+        assert_eq!(
+            images(Path::new("/etc/passwd/images")).state,
+            State::Missing
+        );
+        assert_eq!(
+            sockets(&Path::new("/").join("x".repeat(100))).state,
+            State::Missing
+        );
         // A folder that others can look into, or a file, is no place for sockets.
         assert_eq!(sockets(Path::new("/usr")).state, State::Missing);
         assert_eq!(sockets(Path::new("/etc/passwd")).state, State::Missing);
@@ -403,7 +511,10 @@ mod tests {
 
     #[test]
     fn people_read_advice_below_the_table() {
-        let checks = [Check::ok("a", "fine"), Check::missing("b", "gone", "get it")];
+        let checks = [
+            Check::ok("a", "fine"),
+            Check::missing("b", "gone", "get it"),
+        ];
         assert_eq!(
             people(&checks, false),
             "ok  a  fine\nNO  b  gone\n\nb: get it\n\nThis machine cannot checkpoint and restart programs.\n"

@@ -110,7 +110,12 @@ impl Failure {
     pub(crate) fn new(code: Code, what: impl Into<String>, why: impl ToString) -> Self {
         let (what, why) = (what.into(), vec![why.to_string()]);
         let advice = String::new();
-        Self { code, what, why, advice }
+        Self {
+            code,
+            what,
+            why,
+            advice,
+        }
     }
 
     /// Adds what to do.

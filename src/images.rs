@@ -23,7 +23,10 @@ pub(crate) fn find(selector: Option<&str>, dir: &Path) -> Result<Found> {
     match selector.map(|text| (text, folder(text, dir))) {
         Some((_, Some(path))) => {
             let image = ImageReader::open(&path).map_err(|error| unreadable(&error))?;
-            Ok(Found { image, passed_over: Vec::new() })
+            Ok(Found {
+                image,
+                passed_over: Vec::new(),
+            })
         }
         Some((name, None)) => newest(name, dir),
         None => newest(&only(dir)?, dir),
@@ -34,14 +37,17 @@ pub(crate) fn find(selector: Option<&str>, dir: &Path) -> Result<Found> {
 fn folder(text: &str, dir: &Path) -> Option<PathBuf> {
     let path = Path::new(text);
     let is_name = !text.contains('/') && (dir.join(text).is_dir() || !path.is_dir());
-    if is_name { None } else { std::path::absolute(path).ok() }
+    if is_name {
+        None
+    } else {
+        std::path::absolute(path).ok()
+    }
 }
 
 fn newest(name: &str, dir: &Path) -> Result<Found> {
     let what = format!("no image of `{name}`");
-    let store = Store::open(dir, name).map_err(|error| {
-        Failure::new(Code::NoImage, what.clone(), error)
-    })?;
+    let store =
+        Store::open(dir, name).map_err(|error| Failure::new(Code::NoImage, what.clone(), error))?;
     let (image, passed_over) = store.newest_valid().map_err(|error| unreadable(&error))?;
     match (image, passed_over.first()) {
         (Some(image), _) => Ok(Found { image, passed_over }),
@@ -74,8 +80,17 @@ fn only(dir: &Path) -> Result<String> {
         (Some(name), false) => {
             names.push(name);
             let (code, advice) = (Code::SeveralImages, "give the name of one".to_string());
-            let what = format!("which job? {} have images in {}", names.len(), dir.display());
-            Err(Failure { code, what, why: names, advice })
+            let what = format!(
+                "which job? {} have images in {}",
+                names.len(),
+                dir.display()
+            );
+            Err(Failure {
+                code,
+                what,
+                why: names,
+                advice,
+            })
         }
     }
 }
@@ -94,7 +109,9 @@ pub(crate) fn summary(image: &ImageReader) -> Result<Value> {
     if !image.has(SUMMARY) {
         return Ok(Value::Null);
     }
-    let bytes = image.section(SUMMARY).and_then(|mut section| section.get_all(SUMMARY_LIMIT));
+    let bytes = image
+        .section(SUMMARY)
+        .and_then(|mut section| section.get_all(SUMMARY_LIMIT));
     let bytes = bytes.map_err(|error| unreadable(&error))?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let what = format!("cannot read the summary of {}", image.folder().display());

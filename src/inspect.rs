@@ -53,7 +53,10 @@ fn object(image: &ImageReader) -> Result<Value> {
     object["image"] = json!(image.folder().display().to_string());
     object["bytes_written"] = json!(image.file_bytes());
     object["writer"] = json!(image.writer());
-    let age = image.created().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = image
+        .created()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     object["created_unix"] = json!(age.as_secs());
     Ok(object)
 }
@@ -61,10 +64,22 @@ fn object(image: &ImageReader) -> Result<Value> {
 fn people(object: &Value) -> String {
     let mut text = head(object);
     text += &part("Threads", &object["threads"], &["vtid", "name", "state"]);
-    text += &part("Mappings", &object["mappings"], &["start", "end", "prot", "kind", "bytes_saved", "path"]);
-    text += &part("Descriptors", &object["descriptors"], &["fd", "kind", "what"]);
+    text += &part(
+        "Mappings",
+        &object["mappings"],
+        &["start", "end", "prot", "kind", "bytes_saved", "path"],
+    );
+    text += &part(
+        "Descriptors",
+        &object["descriptors"],
+        &["fd", "kind", "what"],
+    );
     text += &device(&object["device"]);
-    text += &part("Sections", &object["sections"], &["name", "bytes", "bytes_stored"]);
+    text += &part(
+        "Sections",
+        &object["sections"],
+        &["name", "bytes", "bytes_stored"],
+    );
     text
 }
 
@@ -86,7 +101,10 @@ fn head(object: &Value) -> String {
     rows.push(vec!["  size".into(), bytes(size)]);
     if let Some(sizes) = object["sizes"].as_object() {
         for (key, size) in sizes {
-            rows.push(vec![format!("  {}", key.replace('_', " ")), cell("bytes", size)]);
+            rows.push(vec![
+                format!("  {}", key.replace('_', " ")),
+                cell("bytes", size),
+            ]);
         }
     }
     format!("{}\n{}", cell("", &object["image"]), table(&rows))
@@ -112,9 +130,16 @@ fn device(device: &Value) -> String {
     }
     text += &table(&rows);
     if let Some(allocations) = device["allocations"].as_array() {
-        let total: u64 = allocations.iter().filter_map(|one| one["len"].as_u64()).sum();
+        let total: u64 = allocations
+            .iter()
+            .filter_map(|one| one["len"].as_u64())
+            .sum();
         let title = format!("Device allocations, {}", bytes(total));
-        text += &part(&title, &device["allocations"], &["address", "len", "label", "kind"]);
+        text += &part(
+            &title,
+            &device["allocations"],
+            &["address", "len", "label", "kind"],
+        );
     }
     text
 }
@@ -131,9 +156,18 @@ fn part(title: &str, list: &Value, columns: &[&str]) -> String {
     let head = columns.iter().map(|column| column.replace('_', " "));
     rows.push(indent(head.collect()));
     for item in items {
-        rows.push(indent(columns.iter().map(|column| cell(column, &item[*column])).collect()));
+        rows.push(indent(
+            columns
+                .iter()
+                .map(|column| cell(column, &item[*column]))
+                .collect(),
+        ));
     }
-    let body = if items.is_empty() { String::new() } else { table(&rows) };
+    let body = if items.is_empty() {
+        String::new()
+    } else {
+        table(&rows)
+    };
     format!("\n{title} ({})\n{body}", items.len())
 }
 
@@ -166,7 +200,9 @@ fn cell(column: &str, value: &Value) -> String {
 
 /// Text from an image may hold anything, a terminal must not obey it.
 fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]

@@ -118,12 +118,20 @@ fn by_pid(pid: i32) -> Result<Job> {
         None => "there is no such process".to_string(),
         Some(_) => format!("it was not started by gpuckpt: no {}", job.socket.display()),
     };
-    Err(Failure::new(Code::NoJob, format!("process {pid} cannot be checkpointed"), why)
-        .advise("start programs with `gpuckpt launch`; `gpuckpt status` lists running jobs"))
+    Err(Failure::new(
+        Code::NoJob,
+        format!("process {pid} cannot be checkpointed"),
+        why,
+    )
+    .advise("start programs with `gpuckpt launch`; `gpuckpt status` lists running jobs"))
 }
 
 fn at_socket(pid: i32) -> Job {
-    Job { name: None, pid, socket: socket_dir().join(format!("{pid}.sock")) }
+    Job {
+        name: None,
+        pid,
+        socket: socket_dir().join(format!("{pid}.sock")),
+    }
 }
 
 /// Running jobs with a record in `dir`, by name.
@@ -211,7 +219,13 @@ mod tests {
         let pid = std::process::id().cast_signed();
         let socket = Bytes(format!("/run/{name}.sock").into_bytes());
         let start_time = start_time(pid).unwrap();
-        let mut record = JobRecord { version: 1, host: host(), pid, start_time, socket };
+        let mut record = JobRecord {
+            version: 1,
+            host: host(),
+            pid,
+            start_time,
+            socket,
+        };
         change(&mut record);
         fs::create_dir_all(dir.join(name)).unwrap();
         let text = serde_json::to_vec(&record).unwrap();
@@ -239,7 +253,10 @@ mod tests {
         let failure = find(None, dir.path()).unwrap_err();
         assert_eq!(failure.code, Code::SeveralJobs);
         let text = failure.to_string();
-        assert!(text.contains("a (process") && text.contains("b (process"), "{text}");
+        assert!(
+            text.contains("a (process") && text.contains("b (process"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -284,7 +301,10 @@ mod tests {
     fn names_with_parentheses_do_not_shift_the_fields() {
         let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
         assert_eq!(started(&format!("7 (a) b (c) {fields}")), Some(4242));
-        assert_eq!(started(&format!("7 (a) {}", fields.replacen('S', "Z", 1))), None);
+        assert_eq!(
+            started(&format!("7 (a) {}", fields.replacen('S', "Z", 1))),
+            None
+        );
         assert_eq!(started("7 (a) S 1"), None);
         assert_eq!(started(""), None);
     }

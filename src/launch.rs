@@ -43,7 +43,12 @@ pub(crate) fn run(args: Args) -> Result<i32> {
             files: args.job.files.map_or(Files::Rollback, Files::from),
             strict: args.job.strict,
         },
-        action: Action::Launch { program, argv: argv.words, env: environment(), inherited: None },
+        action: Action::Launch {
+            program,
+            argv: argv.words,
+            env: environment(),
+            inherited: None,
+        },
     };
     match lower::exec(&config)? {}
 }
@@ -60,9 +65,13 @@ fn command(words: Vec<OsString>) -> Result<(Bytes, Argv)> {
     let found = search::find(&name, std::env::var_os("PATH"))?;
     let words = words.into_iter().map(Bytes::from);
     Ok(match found {
-        Executable::Direct(file) => {
-            (Bytes::from(file.as_path()), Argv { name, words: words.collect() })
-        }
+        Executable::Direct(file) => (
+            Bytes::from(file.as_path()),
+            Argv {
+                name,
+                words: words.collect(),
+            },
+        ),
         Executable::ForShell(file) => {
             // execvp(3): the shell gets the file as its first argument.
             let shell = Path::new("/bin/sh");
@@ -89,9 +98,15 @@ mod tests {
 
     #[test]
     fn what_follows_the_command_is_the_commands() {
-        let args = parse(&["--name", "n", "./app", "--name", "x", "-v", "--", "--dir", "y"]).unwrap();
+        let args = parse(&[
+            "--name", "n", "./app", "--name", "x", "-v", "--", "--dir", "y",
+        ])
+        .unwrap();
         assert_eq!(args.job.name.as_deref(), Some("n"));
-        assert_eq!(args.command, ["./app", "--name", "x", "-v", "--", "--dir", "y"]);
+        assert_eq!(
+            args.command,
+            ["./app", "--name", "x", "-v", "--", "--dir", "y"]
+        );
         assert_eq!(args.job.dir.dir, None);
     }
 

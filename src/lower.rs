@@ -23,7 +23,10 @@ pub(crate) fn prefix() -> Result<PathBuf> {
     let exe = std::env::current_exe().map_err(|error| incomplete(error.to_string()))?;
     match exe.parent().and_then(Path::parent) {
         Some(prefix) => Ok(prefix.to_path_buf()),
-        None => Err(incomplete(format!("{} is not in a bin/ folder", exe.display()))),
+        None => Err(incomplete(format!(
+            "{} is not in a bin/ folder",
+            exe.display()
+        ))),
     }
 }
 
@@ -39,10 +42,18 @@ pub(crate) fn program(prefix: &Path) -> PathBuf {
 pub(crate) fn exec(config: &Config) -> Result<Infallible> {
     let program = program(&prefix()?);
     let failed = |why: String| {
-        Failure::new(Code::StartFailed, format!("cannot start {}", program.display()), why)
+        Failure::new(
+            Code::StartFailed,
+            format!("cannot start {}", program.display()),
+            why,
+        )
     };
     let file = hand_over(config).map_err(|error| failed(error.to_string()))?;
-    let argv = ["gpuckpt-lower", handover::OPTION, &file.as_raw_fd().to_string()];
+    let argv = [
+        "gpuckpt-lower",
+        handover::OPTION,
+        &file.as_raw_fd().to_string(),
+    ];
     let argv = argv.map(|word| CString::new(word).unwrap_or_default());
     let env: Vec<CString> = std::env::vars_os()
         .filter(|(name, _)| !name.as_bytes().starts_with(b"LD_"))
@@ -95,11 +106,17 @@ mod tests {
                 files: Files::Rollback,
                 strict: true,
             },
-            action: Action::Restart { image: Bytes(b"/d/a/ckpt-00000001".to_vec()) },
+            action: Action::Restart {
+                image: Bytes(b"/d/a/ckpt-00000001".to_vec()),
+            },
         };
         let file = hand_over(&config).unwrap();
         assert!(file.as_raw_fd() >= FIRST);
-        assert_eq!(fcntl(&file, FcntlArg::F_GETFD), Ok(0), "exec must not close it");
+        assert_eq!(
+            fcntl(&file, FcntlArg::F_GETFD),
+            Ok(0),
+            "exec must not close it"
+        );
         assert_eq!(handover::receive(file).unwrap(), config);
     }
 }

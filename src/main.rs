@@ -35,10 +35,12 @@ use failure::{Code, Failure, Result};
 /// Checkpoint and restart GPU programs as they are: no recompiling, no root, no kernel module.
 #[derive(Parser)]
 #[command(name = "gpuckpt", version, max_term_width = 100)]
-#[command(after_help = "Exit status: the application's for launch and restart (128+n for a signal, \
+#[command(
+    after_help = "Exit status: the application's for launch and restart (128+n for a signal, \
 85 when `checkpoint --kill` ended it); 125 when gpuckpt itself failed, 126 when the command cannot \
 be executed, 127 when it was not found; 1 when verify, can-restore or doctor say no.\n\
-Errors carry a [code] that docs/errors.md explains. GPUCKPT_LOG=debug makes gpuckpt talk.")]
+Errors carry a [code] that docs/errors.md explains. GPUCKPT_LOG=debug makes gpuckpt talk."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -68,7 +70,10 @@ enum Command {
 // SAFETY: the name and the type are those of C's entry point, which this program has just once.
 #[allow(unsafe_code, reason = "defines C's main")]
 #[cfg_attr(not(test), unsafe(export_name = "main"))]
-#[cfg_attr(test, allow(dead_code, reason = "the test harness has a main of its own"))]
+#[cfg_attr(
+    test,
+    allow(dead_code, reason = "the test harness has a main of its own")
+)]
 extern "C" fn entry(_argc: libc::c_int, _argv: *const *const libc::c_char) -> libc::c_int {
     let status = match Cli::try_parse() {
         Ok(cli) => run(cli.command),

@@ -99,7 +99,9 @@ fn compress(text: &str) -> Result<Compress, String> {
         "auto" => return Ok(Compress::Auto),
         "none" => return Ok(Compress::None),
         "zstd" => Some(DEFAULT_LEVEL),
-        _ => text.strip_prefix("zstd:").and_then(|level| level.parse().ok()),
+        _ => text
+            .strip_prefix("zstd:")
+            .and_then(|level| level.parse().ok()),
     };
     match level {
         Some(level) if LEVELS.contains(&level) => Ok(Compress::Zstd(level)),
@@ -117,7 +119,11 @@ impl DirArg {
         let dir = self.dir.clone().or_else(from_environment);
         let dir = dir.unwrap_or_else(|| PathBuf::from(".gpuckpt"));
         std::path::absolute(&dir).map_err(|error| {
-            Failure::new(Code::DirUnusable, format!("cannot use {}", dir.display()), error)
+            Failure::new(
+                Code::DirUnusable,
+                format!("cannot use {}", dir.display()),
+                error,
+            )
         })
     }
 
@@ -126,8 +132,12 @@ impl DirArg {
         let dir = self.path()?;
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.map_err(|error| {
-            Failure::new(Code::DirUnusable, format!("cannot make {}", dir.display()), error)
-                .advise("images need a folder that you can write to: give one with --dir DIR")
+            Failure::new(
+                Code::DirUnusable,
+                format!("cannot make {}", dir.display()),
+                error,
+            )
+            .advise("images need a folder that you can write to: give one with --dir DIR")
         })?;
         Ok(dir)
     }
@@ -146,19 +156,30 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         _ if name.len() > LONGEST_NAME => "it is longer than 128 bytes",
         _ => return Ok(()),
     };
-    Err(Failure::new(Code::BadName, format!("`{name}` cannot be a job's name"), why)
-        .advise("give another one with --name NAME"))
+    Err(Failure::new(
+        Code::BadName,
+        format!("`{name}` cannot be a job's name"),
+        why,
+    )
+    .advise("give another one with --name NAME"))
 }
 
 /// The default name of a job: its command's file name, with what a name cannot have
 /// replaced.
 pub(crate) fn default_name(command: &Path) -> String {
-    let name = command.file_name().unwrap_or(command.as_os_str()).to_string_lossy();
+    let name = command
+        .file_name()
+        .unwrap_or(command.as_os_str())
+        .to_string_lossy();
     let clean = |c: char| if c.is_control() || c == '/' { '_' } else { c };
     let mut name: String = name.trim_start_matches('.').chars().map(clean).collect();
     let end = (0..=LONGEST_NAME.min(name.len())).rfind(|&end| name.is_char_boundary(end));
     name.truncate(end.unwrap_or(0));
-    if name.is_empty() { "job".to_string() } else { name }
+    if name.is_empty() {
+        "job".to_string()
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]
@@ -170,14 +191,31 @@ mod tests {
         for good in ["a", "train.py", "my job", "é", "-x", "g++"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", ".hidden", "a/b", "/", "a\nb", &"x".repeat(129)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "a/b",
+            "/",
+            "a\nb",
+            &"x".repeat(129),
+        ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn default_names_are_always_valid() {
-        for command in ["./app", "/usr/bin/python3", "..", ".hidden", "a\tb", "g++", &"é".repeat(400)] {
+        for command in [
+            "./app",
+            "/usr/bin/python3",
+            "..",
+            ".hidden",
+            "a\tb",
+            "g++",
+            &"é".repeat(400),
+        ] {
             let name = default_name(Path::new(command));
             assert!(check_name(&name).is_ok(), "{command} gave {name}");
         }

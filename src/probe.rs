@@ -1,5 +1,8 @@
 //! The doctor's instruments: what only trying can tell.
-#![allow(unsafe_code, reason = "maps addresses, installs a filter and a handler for its signal")]
+#![allow(
+    unsafe_code,
+    reason = "maps addresses, installs a filter and a handler for its signal"
+)]
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::prctl::set_no_new_privs;
@@ -33,7 +36,11 @@ fn page_is_free(address: u64) -> Result<(), String> {
     // SAFETY: the page was mapped above, and nothing refers to it.
     unsafe { munmap(page, LENGTH.get()) }.map_err(|error| error.desc().to_string())?;
     // Kernels before 4.17 take the address for a hint.
-    if honoured { Ok(()) } else { Err("the kernel chose another address".to_string()) }
+    if honoured {
+        Ok(())
+    } else {
+        Err("the kernel chose another address".to_string())
+    }
 }
 
 static TRAPPED: AtomicBool = AtomicBool::new(false);
@@ -55,8 +62,11 @@ pub(crate) fn filter_traps() -> i32 {
 }
 
 fn try_filter() -> Result<(), String> {
-    let action =
-        SigAction::new(SigHandler::Handler(on_trap), SaFlags::SA_NODEFER, SigSet::empty());
+    let action = SigAction::new(
+        SigHandler::Handler(on_trap),
+        SaFlags::SA_NODEFER,
+        SigSet::empty(),
+    );
     // SAFETY: the handler only stores to an atomic.
     unsafe { sigaction(Signal::SIGSYS, &action) }
         .map_err(|error| format!("SIGSYS: {}", error.desc()))?;
@@ -83,13 +93,26 @@ fn install_filter() -> std::io::Result<()> {
         line(give, 0, 0, libc::SECCOMP_RET_TRAP),
         line(give, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    let filter = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
     // SAFETY: `filter` describes a program of `len` instructions, which the kernel
     // copies and checks.
     let done = unsafe {
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter, 0, 0)
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+            0,
+            0,
+        )
     };
-    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]

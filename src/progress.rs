@@ -19,7 +19,11 @@ pub(crate) struct Bar {
 impl Bar {
     pub(crate) fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { shown: false, terminal, next: Instant::now() + QUIET }
+        Self {
+            shown: false,
+            terminal,
+            next: Instant::now() + QUIET,
+        }
     }
 
     /// Shows how far it is, if it is time to.
@@ -53,7 +57,11 @@ fn line(phase: &str, done: u64, total: u64) -> String {
     let share = done.min(total) as f64 / total as f64;
     let full = (share * WIDTH as f64) as usize;
     let (full, rest) = ("█".repeat(full), "░".repeat(WIDTH - full));
-    format!("{phase:<8} {full}{rest} {:3.0} % of {}", share * 100.0, bytes(total))
+    format!(
+        "{phase:<8} {full}{rest} {:3.0} % of {}",
+        share * 100.0,
+        bytes(total)
+    )
 }
 
 #[cfg(test)]

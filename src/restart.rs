@@ -25,7 +25,10 @@ pub(crate) fn run(args: Args) -> Result<i32> {
     }
     let facts = images::facts(&found.image)?;
     // The device that was in use, also where the user had left the choice to gpuckpt.
-    let saved = JobOptions { device: facts.device, ..facts.options };
+    let saved = JobOptions {
+        device: facts.device,
+        ..facts.options
+    };
     let name = args.job.name.clone().unwrap_or_else(|| saved.name.clone());
     options::check_name(&name)?;
     let dir = args.job.dir.create()?;
@@ -33,7 +36,9 @@ pub(crate) fn run(args: Args) -> Result<i32> {
     let config = Config {
         version: VERSION,
         job: merge(args.job, name, Bytes::from(dir.as_path()), saved),
-        action: Action::Restart { image: Bytes::from(found.image.folder()) },
+        action: Action::Restart {
+            image: Bytes::from(found.image.folder()),
+        },
     };
     drop(found);
     match lower::exec(&config)? {}
@@ -76,7 +81,11 @@ mod tests {
             files: Files::Keep,
             strict: true,
         };
-        let same = JobOptions { name: "n".into(), dir: Bytes(b"/d".to_vec()), ..saved.clone() };
+        let same = JobOptions {
+            name: "n".into(),
+            dir: Bytes(b"/d".to_vec()),
+            ..saved.clone()
+        };
         assert_eq!(merged(&[], &saved), same);
         let words = ["--device", "none", "--keep", "9", "--compress", "none"];
         let expected = JobOptions {

@@ -24,7 +24,11 @@ pub(crate) enum Executable {
 pub(crate) fn find(command: &OsStr, path: Option<OsString>) -> Result<Executable> {
     let what = || format!("cannot execute `{}`", command.display());
     if command.is_empty() {
-        return Err(Failure::new(Code::CommandNotFound, what(), "the name is empty"));
+        return Err(Failure::new(
+            Code::CommandNotFound,
+            what(),
+            "the name is empty",
+        ));
     }
     if command.as_bytes().contains(&b'/') {
         let file = PathBuf::from(command);
@@ -52,8 +56,10 @@ pub(crate) fn find(command: &OsStr, path: Option<OsString>) -> Result<Executable
     }
     match denied {
         Some(file) => check(file, &what()),
-        None => Err(Failure::new(Code::CommandNotFound, what(), "no such file in PATH")
-            .advise("give a path, as in ./app, for a file outside PATH")),
+        None => Err(
+            Failure::new(Code::CommandNotFound, what(), "no such file in PATH")
+                .advise("give a path, as in ./app, for a file outside PATH"),
+        ),
     }
 }
 
@@ -79,7 +85,9 @@ fn check(file: PathBuf, what: &str) -> Result<Executable> {
     if head.starts_with(b"\x7fELF") {
         return match foreign(head) {
             None => Ok(Executable::Direct(file)),
-            Some(kind) => refuse(format!("{shown} is {kind}; only x86-64 programs are supported")),
+            Some(kind) => refuse(format!(
+                "{shown} is {kind}; only x86-64 programs are supported"
+            )),
         };
     }
     if head.contains(&0) {
@@ -138,15 +146,28 @@ mod tests {
     fn text_without_interpreter_goes_to_the_shell() {
         let dir = TempDir::new().unwrap();
         let text = file(&dir, "run", 0o755, b"echo hi\n");
-        assert_eq!(find(text.as_os_str(), None).unwrap(), Executable::ForShell(text));
+        assert_eq!(
+            find(text.as_os_str(), None).unwrap(),
+            Executable::ForShell(text)
+        );
     }
 
     #[test]
     fn what_cannot_be_executed_is_126_and_what_is_not_there_127() {
         let dir = TempDir::new().unwrap();
         let plain = file(&dir, "plain", 0o644, b"#!/bin/sh\n");
-        let object = file(&dir, "object", 0o755, b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0");
-        let arm = file(&dir, "arm", 0o755, b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0");
+        let object = file(
+            &dir,
+            "object",
+            0o755,
+            b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0",
+        );
+        let arm = file(
+            &dir,
+            "arm",
+            0o755,
+            b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0",
+        );
         let blob = file(&dir, "blob", 0o755, b"\0\x01\x02");
         for path in [&plain, &object, &arm, &blob] {
             assert_eq!(status(find(path.as_os_str(), None)), 126, "{path:?}");

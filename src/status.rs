@@ -48,7 +48,10 @@ pub(crate) fn run(args: &Args) -> Result<i32> {
         }
     }
     if args.json {
-        println!("{}", Value::from(statuses.iter().map(json).collect::<Vec<_>>()));
+        println!(
+            "{}",
+            Value::from(statuses.iter().map(json).collect::<Vec<_>>())
+        );
     } else if statuses.is_empty() && failures.is_empty() {
         println!("no job is running in {}", dir.display());
     } else {
@@ -69,7 +72,11 @@ fn ask(job: &Job) -> Result<JobStatus> {
         }
         Reply::Progress { .. } | Reply::Done(_) => {
             let what = format!("cannot understand {}", job.label());
-            Err(Failure::new(Code::NoAnswer, what, "it answered another question"))
+            Err(Failure::new(
+                Code::NoAnswer,
+                what,
+                "it answered another question",
+            ))
         }
     }
 }
@@ -92,7 +99,15 @@ fn short(statuses: &[JobStatus]) -> String {
     if statuses.is_empty() {
         return String::new();
     }
-    let head = ["NAME", "PID", "DEVICE", "THREADS", "CHECKPOINTS", "SAVABLE", "PROGRAM"];
+    let head = [
+        "NAME",
+        "PID",
+        "DEVICE",
+        "THREADS",
+        "CHECKPOINTS",
+        "SAVABLE",
+        "PROGRAM",
+    ];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(statuses.iter().map(|status| {
         vec![
@@ -101,7 +116,12 @@ fn short(statuses: &[JobStatus]) -> String {
             status.device.clone(),
             status.threads.to_string(),
             status.checkpoints.to_string(),
-            if status.obstacles.is_empty() { "yes" } else { "no" }.to_string(),
+            if status.obstacles.is_empty() {
+                "yes"
+            } else {
+                "no"
+            }
+            .to_string(),
             status.program.clone(),
         ]
     }));
@@ -109,7 +129,11 @@ fn short(statuses: &[JobStatus]) -> String {
 }
 
 fn long(status: &JobStatus) -> String {
-    let origin = if status.restarted { "restarted" } else { "launched" };
+    let origin = if status.restarted {
+        "restarted"
+    } else {
+        "launched"
+    };
     let threads = count(status.threads, "thread");
     let mut text = format!(
         "{} (process {}), {origin}\n  program      {}\n  device       {}\n  threads      {threads}\n",
@@ -156,7 +180,10 @@ mod tests {
              device       mock\n  threads      1 thread\n  checkpoints  2\n  \
              last image   /d/train/ckpt-00000002\n  a checkpoint is possible now\n"
         );
-        let blocked = JobStatus { obstacles: vec!["fd 3 is a socket".into()], ..status() };
+        let blocked = JobStatus {
+            obstacles: vec!["fd 3 is a socket".into()],
+            ..status()
+        };
         assert!(long(&blocked).contains("  - fd 3 is a socket\n"));
     }
 
@@ -165,7 +192,10 @@ mod tests {
         let text = short(&[status()]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
-        assert!(lines[1].starts_with("train  77   mock    1        2            yes"), "{text}");
+        assert!(
+            lines[1].starts_with("train  77   mock    1        2            yes"),
+            "{text}"
+        );
         assert_eq!(short(&[]), "");
     }
 }

@@ -11,7 +11,11 @@ use std::time::Duration;
 /// for Slurm.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let slurm = std::env::var_os("SLURM_JOB_ID").is_some_and(|id| !id.is_empty());
-    let parsed = if slurm { suffixed(text).or_else(|| by_slurm(text)) } else { plain(text) };
+    let parsed = if slurm {
+        suffixed(text).or_else(|| by_slurm(text))
+    } else {
+        plain(text)
+    };
     parsed.ok_or_else(|| {
         let forms = if slurm {
             "90s, 10m, 2h, or Slurm's minutes, minutes:seconds, hours:minutes:seconds, \
@@ -88,7 +92,19 @@ mod tests {
         ] {
             assert_eq!(seconds(plain(text)), Some(expected), "{text}");
         }
-        for wrong in ["", "s", "-1", "+1", "1.5h", "10 m", "1h30m", "1:30", "m10", "99999999999999999999", "18446744073709551615h"] {
+        for wrong in [
+            "",
+            "s",
+            "-1",
+            "+1",
+            "1.5h",
+            "10 m",
+            "1h30m",
+            "1:30",
+            "m10",
+            "99999999999999999999",
+            "18446744073709551615h",
+        ] {
             assert_eq!(plain(wrong), None, "{wrong}");
         }
     }
@@ -105,7 +121,18 @@ mod tests {
         ] {
             assert_eq!(seconds(by_slurm(text)), Some(expected), "{text}");
         }
-        for wrong in ["", "-", "1-", "-1", "1:2:3:4", "1-2-3", "1::2", "a", "1-2:3:4:5", ":"] {
+        for wrong in [
+            "",
+            "-",
+            "1-",
+            "-1",
+            "1:2:3:4",
+            "1-2-3",
+            "1::2",
+            "a",
+            "1-2:3:4:5",
+            ":",
+        ] {
             assert_eq!(by_slurm(wrong), None, "{wrong}");
         }
     }

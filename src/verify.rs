@@ -66,8 +66,15 @@ fn yes(args: &Args, image: &ImageReader) {
     let folder = image.folder().display();
     if args.json {
         let folder = folder.to_string();
-        println!("{}", json!({"valid": true, "image": folder, "sections": sections, "bytes": size}));
+        println!(
+            "{}",
+            json!({"valid": true, "image": folder, "sections": sections, "bytes": size})
+        );
     } else {
-        println!("{folder} is whole: {}, {}", count(sections, "section"), bytes(size));
+        println!(
+            "{folder} is whole: {}, {}",
+            count(sections, "section"),
+            bytes(size)
+        );
     }
 }
