@@ -6,12 +6,13 @@ use crate::options::DirArg;
 use crate::text::bytes;
 use crate::{doctor, images};
 use clap::Parser;
-use lower_half::config::Device;
+use lower_half::config::{Device, Files};
 use lower_half::facts::{JobFacts, Machine};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use transparent_core::image::ImageReader;
+use transparent_core::fds::{self, FdTable, FilesRule};
+use transparent_core::image::{ImageReader, SectionKind};
 use transparent_core::{Refusal, memory};
 
 const UNABLE: i32 = 1;
@@ -30,11 +31,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<i32> {
-    let (image, reasons) = match images::find(args.image.as_deref(), &args.dir.path()?) {
-        Ok(found) => {
-            let reasons = reasons(&found.image)?;
-            (found.image.folder().display().to_string(), reasons)
-        }
+    let found = images::find(args.image.as_deref(), &args.dir.path()?);
+    let looked = found.and_then(|found| {
+        let reasons = reasons(&found.image)?;
+        Ok((found.image.folder().display().to_string(), reasons))
+    });
+    let (image, reasons) = match looked {
+        Ok(answer) => answer,
         // A damaged image is a reason like others.
         Err(failure) if failure.code == Code::ImageDamaged => {
             let why = failure.why.join("; ");
@@ -74,12 +77,24 @@ fn reasons(image: &ImageReader) -> Result<Vec<Refusal>> {
     reasons.extend(processor(&facts, &Machine::here()));
     reasons.extend(device(&facts));
     reasons.extend(room(image, available()));
-    let unreadable = |error: &dyn std::fmt::Display| {
+    let unreadable = |error: String| {
         let what = format!("cannot read {}", image.folder().display());
-        Failure::new(Code::ImageDamaged, what, error.to_string())
+        Failure::new(Code::ImageDamaged, what, error)
     };
-    reasons.extend(memory::check(image).map_err(|error| unreadable(&error))?);
+    reasons.extend(memory::check(image).map_err(|error| unreadable(error.to_string()))?);
+    let table: FdTable = image
+        .get_bincode(fds::SECTION, SectionKind::FDS, fds::VERSION)
+        .map_err(|error| unreadable(error.to_string()))?;
+    reasons.extend(fds::check_restore(&table, rule(facts.options.files)));
     Ok(reasons)
+}
+
+fn rule(files: Files) -> FilesRule {
+    match files {
+        Files::Rollback => FilesRule::Rollback,
+        Files::Keep => FilesRule::Keep,
+        Files::Refuse => FilesRule::Refuse,
+    }
 }
 
 /// The program may have chosen its code by any instruction set that it found.
@@ -147,9 +162,9 @@ fn meminfo(text: &str, key: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lower_half::config::{Bytes, Compress, Files, JobOptions};
+    use lower_half::config::{Bytes, Compress, JobOptions};
     use tempfile::TempDir;
-    use transparent_core::image::{Compression, SectionKind, Store};
+    use transparent_core::image::{Compression, Store};
 
     fn facts() -> JobFacts {
         let options = JobOptions {
