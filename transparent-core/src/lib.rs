@@ -25,6 +25,8 @@ pub mod memory;
 mod path;
 mod refusal;
 mod sys;
+#[cfg(test)]
+mod testing;
 
 pub use path::RawPath;
 pub use refusal::Refusal;

@@ -236,7 +236,7 @@ impl ImageWriter {
         ))
     }
 
-    fn write_manifest(&self) -> Result<(), ImageError> {
+    pub(super) fn write_manifest(&self) -> Result<(), ImageError> {
         let (begun, sections) = self
             .shared
             .with(|state| (state.begun.len(), std::mem::take(&mut state.finished)));
@@ -265,7 +265,7 @@ impl ImageWriter {
     }
 
     /// `ckpt-N`, or the next number when another writer took it meanwhile.
-    fn rename_folder(&self) -> Result<PathBuf, ImageError> {
+    pub(super) fn rename_folder(&self) -> Result<PathBuf, ImageError> {
         let mut number = self.number;
         loop {
             let target = self.parent.join(format!("ckpt-{number:08}"));

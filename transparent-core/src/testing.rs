@@ -1,0 +1,138 @@
+//! What the tests share: a child process for what would change the test process.
+#![allow(unsafe_code, reason = "fork, memory at chosen addresses")]
+
+use crate::Range;
+use std::io::{Read, Write};
+use std::os::fd::FromRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How a child ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Well,
+    Panicked(String),
+    Killed(i32),
+}
+
+/// Runs `test` in a forked child and says how that ended.
+pub(crate) fn child(test: impl FnOnce()) -> Ended {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    assert_eq!(
+        unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) },
+        0
+    );
+    // SAFETY: glibc makes its allocator usable in the child; the child runs `test`
+    // alone and leaves by _exit.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        // High, out of the way of what is tested.
+        // SAFETY: plain integers.
+        let out = unsafe { libc::fcntl(ends[1], libc::F_DUPFD_CLOEXEC, 500) };
+        // SAFETY: as above; nothing owns them in the child.
+        unsafe {
+            libc::close(ends[0]);
+            libc::close(ends[1]);
+        }
+        crate::set_descriptor_base(400);
+        std::panic::set_hook(Box::new(move |info| {
+            // SAFETY: `out` is this child's and owned by nothing else.
+            let mut out = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(out) });
+            let _ = write!(out, "{info}");
+        }));
+        let result = catch_unwind(AssertUnwindSafe(test));
+        // SAFETY: ends the child without the test harness's exit handlers.
+        unsafe { libc::_exit(i32::from(result.is_err())) };
+    }
+    // SAFETY: the write end is the child's; the read end goes into a File.
+    let mut from = unsafe {
+        libc::close(ends[1]);
+        std::fs::File::from_raw_fd(ends[0])
+    };
+    let mut message = String::new();
+    from.read_to_string(&mut message).unwrap();
+    let mut status = 0;
+    // SAFETY: waits for our own child.
+    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+    if libc::WIFSIGNALED(status) {
+        Ended::Killed(libc::WTERMSIG(status))
+    } else if libc::WEXITSTATUS(status) == 0 {
+        Ended::Well
+    } else {
+        Ended::Panicked(message)
+    }
+}
+
+/// As [`child`]; the child must end well.
+pub(crate) fn in_child(test: impl FnOnce()) {
+    match child(test) {
+        Ended::Well => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn kill_self() {
+    // SAFETY: ends this process.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+}
+
+/// Makes writes beyond this size fail with EFBIG.
+pub(crate) fn set_file_size_limit(bytes: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a valid limit; SIGXFSZ is ignored so that writes fail instead.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+    }
+}
+
+/// Makes a tmpfs of this size at `path`, in namespaces of its own. False where that
+/// is not allowed.
+pub(crate) fn small_tmpfs(path: &std::path::Path, bytes: u64) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+    let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
+    // SAFETY: C strings that live across the calls.
+    unsafe {
+        let flags = libc::CLONE_NEWNS;
+        if libc::unshare(flags) != 0 && libc::unshare(flags | libc::CLONE_NEWUSER) != 0 {
+            return false;
+        }
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        let null = std::ptr::null();
+        libc::mount(null, c"/".as_ptr(), null, private, null.cast());
+        let tmpfs = c"tmpfs".as_ptr();
+        libc::mount(tmpfs, path.as_ptr(), tmpfs, 0, options.as_ptr().cast()) == 0
+    }
+}
+
+/// Memory that a test has mapped.
+pub(crate) fn bytes<'a>(range: Range) -> &'a mut [u8] {
+    // SAFETY: the tests map it first and use it from one thread.
+    unsafe { std::slice::from_raw_parts_mut(range.start as *mut u8, range.len() as usize) }
+}
+
+/// `mmap` at a fixed place; panics when it fails.
+pub(crate) fn map(range: Range, protection: i32, flags: i32, fd: i32, offset: u64) {
+    // SAFETY: the tests own the range.
+    let at = unsafe {
+        libc::mmap(
+            range.start as *mut libc::c_void,
+            range.len() as usize,
+            protection,
+            flags | libc::MAP_FIXED,
+            fd,
+            offset as i64,
+        )
+    };
+    assert_eq!(
+        at as u64,
+        range.start,
+        "{}",
+        std::io::Error::last_os_error()
+    );
+}
