@@ -1,0 +1,149 @@
+//! `cuGetProcAddress`: from a name, a CUDA version and the stream mode to the right stub.
+//!
+//! It answers as the driver would: the newest variant that is not newer than the version asked
+//! for. What the real driver lacks is not found here either, so that libraries probe as they would
+//! without us; a stub that nobody probed for answers `CUDA_ERROR_NOT_SUPPORTED`.
+#![allow(
+    unsafe_code,
+    reason = "answers a C interface: reads a name and writes results through the caller's pointers"
+)]
+
+use std::ffi::{CStr, c_char, c_void};
+
+use crate::abi::DRIVER_HAS;
+use crate::gate;
+
+const SUCCESS: u32 = 0;
+const INVALID_VALUE: u32 = 1;
+const NOT_FOUND: u32 = 500;
+
+/// `CUdriverProcAddressQueryResult`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Status {
+    Success = 0,
+    SymbolNotFound = 1,
+    VersionNotSufficient = 2,
+}
+
+/// `CUdriverProcAddress_flags`.
+const FLAG_LEGACY: u64 = 1;
+const FLAG_PER_THREAD: u64 = 2;
+
+/// A variant of a driver function.
+#[derive(Debug)]
+pub struct Proc {
+    /// Name without version and stream suffix.
+    pub base: &'static str,
+    /// CUDA version that brought this variant.
+    pub version: u32,
+    /// Stream 0 is the calling thread's own default stream.
+    pub per_thread: bool,
+    /// Call id.
+    pub id: u32,
+    /// Answered without the driver.
+    pub local: bool,
+}
+
+include!(concat!(env!("OUT_DIR"), "/procs.rs"));
+
+/// Finds the variant for `version`, or says whether the name is unknown or only newer.
+fn find(name: &[u8], version: i32, per_thread: bool) -> Result<&'static Proc, Status> {
+    let first = PROCS.partition_point(|p| p.base.as_bytes() < name);
+    let variants = &PROCS[first..];
+    let variants = &variants[..variants.partition_point(|p| p.base.as_bytes() == name)];
+    if variants.is_empty() {
+        return Err(Status::SymbolNotFound);
+    }
+    let newest = |threads: bool| {
+        variants
+            .iter()
+            .rev()
+            .find(|p| p.per_thread == threads && i64::from(p.version) <= i64::from(version))
+    };
+    let own = if per_thread { newest(true) } else { None };
+    own.or_else(|| newest(false))
+        .ok_or(Status::VersionNotSufficient)
+}
+
+/// Does the driver have it? Asked of the dispatcher, which loads the driver if need be.
+fn driver_has(proc: &Proc) -> bool {
+    proc.local || gate::call(DRIVER_HAS, &mut [u64::from(proc.id)]) != 0
+}
+
+fn lookup(
+    symbol: *const c_char,
+    pfn: *mut *const c_void,
+    version: i32,
+    flags: u64,
+    status: *mut u32,
+    own_streams: bool,
+) -> u32 {
+    if symbol.is_null()
+        || pfn.is_null()
+        || flags & !(FLAG_LEGACY | FLAG_PER_THREAD) != 0
+        || flags == (FLAG_LEGACY | FLAG_PER_THREAD)
+    {
+        return INVALID_VALUE;
+    }
+    let per_thread = flags & FLAG_PER_THREAD != 0 || (flags == 0 && own_streams);
+    // SAFETY: the caller passes a C string, by the documentation of cuGetProcAddress.
+    let name = unsafe { CStr::from_ptr(symbol) }.to_bytes();
+    let found = find(name, version, per_thread).and_then(|p| {
+        if driver_has(p) {
+            Ok(p)
+        } else {
+            Err(Status::SymbolNotFound)
+        }
+    });
+    let (address, outcome) = match found {
+        Ok(proc) => (gate::stub(proc.id), Status::Success),
+        Err(outcome) => (std::ptr::null(), outcome),
+    };
+    // SAFETY: not null, and the caller's by the documentation.
+    unsafe { pfn.write(address) };
+    if !status.is_null() {
+        // SAFETY: as above.
+        unsafe { status.write(outcome as u32) };
+    }
+    if outcome == Status::Success {
+        SUCCESS
+    } else {
+        NOT_FOUND
+    }
+}
+
+/// `cuGetProcAddress` of CUDA 11.3.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpuckpt_upper_cuGetProcAddress(
+    symbol: *const c_char,
+    pfn: *mut *const c_void,
+    version: i32,
+    flags: u64,
+) -> u32 {
+    lookup(symbol, pfn, version, flags, std::ptr::null_mut(), false)
+}
+
+/// `cuGetProcAddress_v2`.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpuckpt_upper_cuGetProcAddress_v2(
+    symbol: *const c_char,
+    pfn: *mut *const c_void,
+    version: i32,
+    flags: u64,
+    status: *mut u32,
+) -> u32 {
+    lookup(symbol, pfn, version, flags, status, false)
+}
+
+/// `cuGetProcAddress_v2_ptsz`: of a program compiled for per-thread default streams.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpuckpt_upper_cuGetProcAddress_v2_ptsz(
+    symbol: *const c_char,
+    pfn: *mut *const c_void,
+    version: i32,
+    flags: u64,
+    status: *mut u32,
+) -> u32 {
+    lookup(symbol, pfn, version, flags, status, true)
+}

@@ -1,0 +1,45 @@
+//! fork: a child of an initialised process has no CUDA, as after a native fork.
+//!
+//! All locks are held across the fork, so that the child's tables are whole.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+
+use crate::session::{self, Session};
+
+thread_local! {
+    static HELD: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+/// Takes every lock, in their order.
+fn hold(session: &'static Session) -> Box<dyn Any> {
+    Box::new((
+        session.contexts(),
+        session.arena(),
+        session.host(),
+        session.recorder(),
+        session.names(),
+        session.handles.lock_all(),
+        session.callbacks.hold(),
+        crate::threads::hold(),
+    ))
+}
+
+/// To be called by the thread that is about to fork.
+pub fn before_fork() {
+    if let Some(session) = session::get() {
+        HELD.set(Some(hold(session)));
+    }
+}
+
+/// To be called by the same thread afterwards, in the parent and in the child.
+pub fn after_fork(in_child: bool) {
+    HELD.take();
+    if let Some(session) = session::get()
+        && in_child
+        && session.initialized.load(Ordering::Acquire)
+    {
+        session.forked.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,371 @@
+//! What is recorded, and what is known about live objects.
+//!
+//! A record owns every byte it needs: values, virtual handles, strings, and (as a blob of the log)
+//! a module's image. No record holds a pointer. Device and pinned memory have no records: their
+//! books ([`crate::arena`], [`crate::host`]) are saved as they are.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use replay_log::{Entry, Log, ObjectId};
+use serde::{Deserialize, Serialize};
+
+use crate::handles::{Kind, Real, Virtual};
+
+/// One recorded call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Op {
+    /// `cuInit`
+    Init {
+        /// Its flags.
+        flags: u32,
+    },
+    /// A call that its row describes wholly: made again with the same values, the handles
+    /// translated.
+    Call {
+        /// Call id.
+        id: u32,
+        /// Context that it acted on, for rows that act on the current one.
+        context: Option<Virtual>,
+        /// Arguments: values and virtual handles; 0 for pointers.
+        slots: Vec<u64>,
+        /// Bytes that the driver reads through an argument.
+        data: Vec<(u8, Vec<u8>)>,
+        /// The argument that receives a handle, and the handle that the application knows.
+        out: Option<(u8, Virtual)>,
+    },
+    /// A context was created.
+    Context {
+        /// Call id.
+        id: u32,
+        /// Its handle.
+        handle: Virtual,
+        /// Its flags.
+        flags: u32,
+        /// Its device.
+        device: i32,
+    },
+    /// A primary context came to life.
+    Primary {
+        /// Its device.
+        device: i32,
+        /// Its handle.
+        handle: Virtual,
+    },
+    /// A module was loaded; the image is the record's blob.
+    Module {
+        /// Its handle.
+        handle: Virtual,
+        /// Context that it was loaded into.
+        context: Option<Virtual>,
+        /// JIT options without those that only return something.
+        options: Vec<(u32, u64)>,
+        /// The image came in a fatbin wrapper.
+        wrapped: bool,
+    },
+    /// A library was loaded; the image is the record's blob.
+    Library {
+        /// Its handle.
+        handle: Virtual,
+        /// JIT options without those that only return something.
+        options: Vec<(u32, u64)>,
+        /// The image came in a fatbin wrapper.
+        wrapped: bool,
+    },
+    /// A library was used in a context for the first time: from here on its variables live there.
+    Materialize {
+        /// The library.
+        library: Virtual,
+        /// The context.
+        context: Virtual,
+    },
+}
+
+/// Times of events that were recorded in an earlier life.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    /// Milliseconds from the event to the checkpoint.
+    pub(crate) past: HashMap<Virtual, f64>,
+    /// Driver's event that this life's times count from, by context.
+    pub(crate) bases: HashMap<Virtual, u64>,
+    /// Context of events that need to know it.
+    pub(crate) contexts: HashMap<Virtual, Virtual>,
+}
+
+impl Clock {
+    /// The base event in the context of an event.
+    pub(crate) fn base_of(&self, event: Virtual) -> Option<u64> {
+        let context = self.contexts.get(&event)?;
+        self.bases.get(context).copied()
+    }
+}
+
+/// Records and knowledge about live objects.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    log: Log,
+    /// Objects that the driver may name again (not streams and events: it never does).
+    known: HashMap<(Kind, u64), Virtual>,
+    /// The way back, to forget them.
+    real: HashMap<Virtual, (Kind, u64)>,
+    /// Library of each kernel.
+    libraries: HashMap<Virtual, Virtual>,
+    /// Libraries whose variables live in a context.
+    materialized: HashSet<(Virtual, Virtual)>,
+    /// Variables that the application asked the address of, by module or library.
+    asked: HashMap<Virtual, BTreeSet<String>>,
+    /// Attributes set on streams, to copy them.
+    attributes: HashMap<Virtual, Vec<(u64, Op)>>,
+    pub(crate) clock: Clock,
+    /// Why recording failed, for the session's poison; taken by whoever asks.
+    pub(crate) failure: Option<String>,
+    buffer: Vec<u8>,
+}
+
+fn object(handle: Virtual) -> ObjectId {
+    ObjectId(handle.bits())
+}
+
+/// The driver may return an object of this kind again later.
+fn may_be_named(kind: Kind) -> bool {
+    !matches!(kind, Kind::Stream | Kind::Event)
+}
+
+/// Bytes of a record.
+pub(crate) fn encode(op: &Op, buffer: &mut Vec<u8>) -> Result<(), String> {
+    buffer.clear();
+    bincode::serde::encode_into_std_write(op, buffer, bincode::config::standard())
+        .map(|_| ())
+        .map_err(|e| e.to_string())
+}
+
+/// A record of these bytes.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Op, String> {
+    let (op, read) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
+        .map_err(|e| e.to_string())?;
+    if read == bytes.len() {
+        Ok(op)
+    } else {
+        Err(format!("{} bytes too many", bytes.len() - read))
+    }
+}
+
+impl Recorder {
+    /// The handle that the application has for a driver's object.
+    pub(crate) fn find(&self, kind: Kind, real: Real) -> Option<Virtual> {
+        self.known.get(&(kind, real.bits())).copied()
+    }
+
+    /// Keeps the way from a driver's object to its handle.
+    pub(crate) fn learn(&mut self, handle: Virtual, real: Real) {
+        if let Some(kind) = handle.kind()
+            && may_be_named(kind)
+        {
+            self.known.insert((kind, real.bits()), handle);
+            self.real.insert(handle, (kind, real.bits()));
+        }
+    }
+
+    fn push(&mut self, op: &Op, image: Option<&[u8]>, shape: impl FnOnce(Entry<'_>) -> Entry<'_>) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let pushed = encode(op, &mut buffer).and_then(|()| {
+            let mut entry = Entry::new(number(op)).payload(&buffer);
+            if let Some(bytes) = image {
+                entry = entry.blob(bytes);
+            }
+            let entry = shape(entry);
+            self.log.push(entry).map(|_| ()).map_err(|e| e.to_string())
+        });
+        if let Err(why) = pushed {
+            self.failure
+                .get_or_insert(format!("a call could not be recorded: {why}"));
+        }
+        self.buffer = buffer;
+    }
+
+    /// Records a call that made an object, which dies with any of its parents.
+    pub(crate) fn create(&mut self, handle: Virtual, real: Real, parents: &[Virtual], op: Op) {
+        self.create_from(handle, real, parents, &op, None);
+    }
+
+    /// The same, with an image.
+    pub(crate) fn create_from(
+        &mut self,
+        handle: Virtual,
+        real: Real,
+        parents: &[Virtual],
+        op: &Op,
+        image: Option<&[u8]>,
+    ) {
+        self.learn(handle, real);
+        self.relate(handle, parents);
+        let kind = replay_log::Kind(handle.kind().map_or(0, |kind| kind as u16));
+        self.push(op, image, |entry| {
+            let entry = entry.creates(object(handle), kind);
+            parents
+                .iter()
+                .fold(entry, |entry, &parent| entry.inside(object(parent)))
+        });
+    }
+
+    /// Keeps what later calls must know about a new object's parents.
+    pub(crate) fn relate(&mut self, handle: Virtual, parents: &[Virtual]) {
+        let Some(&parent) = parents.first() else {
+            return;
+        };
+        match handle.kind() {
+            Some(Kind::Kernel) => {
+                self.libraries.insert(handle, parent);
+            }
+            Some(Kind::Event) => {
+                self.clock.contexts.insert(handle, parent);
+            }
+            _ => {}
+        }
+    }
+
+    /// Records the last value of a state of an object.
+    pub(crate) fn state(&mut self, of: Virtual, key: u64, op: Op) {
+        self.push(&op, None, |entry| {
+            entry.inside(object(of)).key(of.bits(), key)
+        });
+        if of.kind() == Some(Kind::Stream) {
+            let attributes = self.attributes.entry(of).or_default();
+            attributes.retain(|(other, _)| *other != key);
+            attributes.push((key, op));
+        }
+    }
+
+    /// Records the last value of a state of the whole session.
+    pub(crate) fn root(&mut self, key: u64, op: Op) {
+        self.push(&op, None, |entry| entry.key(0, key));
+    }
+
+    /// One stream's attributes were copied to another.
+    pub(crate) fn copy_states(&mut self, from: Virtual, to: Virtual) {
+        for (key, mut op) in self.attributes.get(&from).cloned().unwrap_or_default() {
+            if let Op::Call { slots, .. } = &mut op
+                && let Some(first) = slots.first_mut()
+            {
+                *first = to.bits();
+                self.state(to, key, op);
+            }
+        }
+    }
+
+    /// An object has ended; it and everything inside it are forgotten and returned.
+    pub(crate) fn destroy(&mut self, handle: Virtual) -> Vec<Virtual> {
+        let dead = match self.log.destroy(object(handle)) {
+            Ok(dead) => dead,
+            Err(error) => {
+                self.failure.get_or_insert(format!(
+                    "the end of an object could not be recorded: {error}"
+                ));
+                Vec::new()
+            }
+        };
+        let dead: Vec<Virtual> = dead
+            .into_iter()
+            .filter_map(|id| Virtual::from_application(id.0))
+            .collect();
+        for &gone in dead.iter().chain([&handle]) {
+            self.forget(gone);
+        }
+        dead
+    }
+
+    fn forget(&mut self, handle: Virtual) {
+        if let Some(key) = self.real.remove(&handle)
+            && self.known.get(&key) == Some(&handle)
+        {
+            self.known.remove(&key);
+        }
+        match handle.kind() {
+            Some(Kind::Kernel) => {
+                self.libraries.remove(&handle);
+            }
+            Some(Kind::Event) => {
+                self.clock.past.remove(&handle);
+                self.clock.contexts.remove(&handle);
+            }
+            Some(Kind::Stream) => {
+                self.attributes.remove(&handle);
+            }
+            Some(Kind::Context) => {
+                self.materialized.retain(|&(_, context)| context != handle);
+                self.clock.bases.remove(&handle);
+            }
+            Some(Kind::Library) => {
+                self.materialized.retain(|&(library, _)| library != handle);
+                self.asked.remove(&handle);
+            }
+            Some(Kind::Module) => {
+                self.asked.remove(&handle);
+            }
+            _ => {}
+        }
+    }
+
+    /// A library is used in a context: recorded the first time.
+    pub(crate) fn materialize(&mut self, library: Virtual, context: Virtual) {
+        if self.materialized.insert((library, context)) {
+            let op = Op::Materialize { library, context };
+            self.push(&op, None, |entry| {
+                entry.inside(object(library)).inside(object(context))
+            });
+        }
+    }
+
+    /// The same at a restart, where the record exists.
+    pub(crate) fn note_materialized(&mut self, library: Virtual, context: Virtual) {
+        self.materialized.insert((library, context));
+    }
+
+    /// Libraries and the contexts in which their variables live.
+    pub(crate) fn materialized(&self) -> Vec<(Virtual, Virtual)> {
+        let mut all: Vec<_> = self.materialized.iter().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The library of a kernel.
+    pub(crate) fn library_of(&self, kernel: Virtual) -> Option<Virtual> {
+        self.libraries.get(&kernel).copied()
+    }
+
+    /// The application has asked for the address of a variable.
+    pub(crate) fn ask(&mut self, owner: Virtual, name: String) {
+        self.asked.entry(owner).or_default().insert(name);
+    }
+
+    /// Variables that the application has asked for.
+    pub(crate) fn asked(&self) -> &HashMap<Virtual, BTreeSet<String>> {
+        &self.asked
+    }
+
+    /// The log itself.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The log's bytes.
+    pub(crate) fn encode_log(&mut self) -> Vec<u8> {
+        self.log.encode()
+    }
+
+    /// Takes over the log of an earlier life.
+    pub(crate) fn set_log(&mut self, log: Log) {
+        self.log = log;
+    }
+}
+
+/// Number of an operation in the log, for whoever counts records by sort.
+fn number(op: &Op) -> u32 {
+    match op {
+        Op::Init { .. } => 0xffff_0000,
+        Op::Call { id, .. } | Op::Context { id, .. } => *id,
+        Op::Primary { .. } => 0xffff_0001,
+        Op::Module { .. } => 0xffff_0002,
+        Op::Library { .. } => 0xffff_0003,
+        Op::Materialize { .. } => 0xffff_0004,
+    }
+}

@@ -1,0 +1,407 @@
+//! A restart: everything that was recorded is done again in a fresh driver, then verified.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
+use cuda_abi::driver::CUDA_SUCCESS;
+use replay_log::{Log, Record, Replayer};
+
+use crate::dispatch::context::{Primary, set_device, with_current};
+use crate::dispatch::event::PAST;
+use crate::dispatch::{library, module, text};
+use crate::driver::{self, out};
+use crate::handles::{Real, Virtual};
+use crate::record::{Op, decode};
+use crate::session::{self, Session};
+use crate::snapshot::{MAGIC, Saved, VERSION, base_event, set_regions};
+use crate::table::{ArgKind, ids, row};
+use crate::{host, memory, threads, variables};
+
+/// Why the devices could not be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The bytes are no snapshot, or of another version.
+    #[error("the device log is damaged or of another version: {0}")]
+    Format(String),
+    /// Not in a fresh process.
+    #[error("devices can be restored only before any CUDA call, in a process that was set up")]
+    NotFresh,
+    /// A recorded call failed.
+    #[error("{call} could not be done again: {why}")]
+    Call {
+        /// Its name.
+        call: String,
+        /// The driver's answer.
+        why: String,
+    },
+    /// The new driver placed something elsewhere.
+    #[error("{0}")]
+    Moved(String),
+    /// Device or pinned memory could not be had.
+    #[error("{0}")]
+    Memory(String),
+}
+
+/// Context stacks of threads that have not come back yet.
+static STACKS: Mutex<Option<HashMap<i32, Vec<Virtual>>>> = Mutex::new(None);
+
+fn decode_saved(bytes: &[u8]) -> Result<Saved, RestoreError> {
+    let format = |why: &str| RestoreError::Format(why.into());
+    let rest = bytes
+        .strip_prefix(MAGIC)
+        .ok_or_else(|| format("no such magic"))?;
+    let (version, rest) = rest
+        .split_first_chunk::<4>()
+        .ok_or_else(|| format("cut off"))?;
+    let version = u32::from_le_bytes(*version);
+    if version != VERSION {
+        return Err(RestoreError::Format(format!(
+            "version {version}, this is {VERSION}"
+        )));
+    }
+    let (saved, read): (Saved, usize) =
+        bincode::serde::decode_from_slice(rest, bincode::config::standard())
+            .map_err(|error| RestoreError::Format(error.to_string()))?;
+    if read == rest.len() {
+        Ok(saved)
+    } else {
+        Err(format("bytes too many"))
+    }
+}
+
+/// Brings the devices to the state of a snapshot, all but the contents of memory. In a fresh
+/// process; the application's memory need not be there.
+///
+/// # Errors
+/// What could not be done again or came out elsewhere, by name.
+pub fn restore_log(bytes: &[u8]) -> Result<(), RestoreError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let session = session::get()
+        .filter(|s| !s.initialized.load(Ordering::Acquire))
+        .ok_or(RestoreError::NotFresh)?;
+    let saved = decode_saved(bytes)?;
+    let log = Log::decode(&saved.log).map_err(|error| RestoreError::Format(error.to_string()))?;
+    session.handles.set_floors(&saved.floors);
+    session.life.store(saved.life + 1, Ordering::Relaxed);
+    let mut replay = Replay {
+        session,
+        current: None,
+    };
+    log.replay(&mut replay).map_err(|error| error.source)?;
+    session.handles.finish_restore();
+    restore_primary(session, &saved)?;
+    for region in &saved.arena.regions {
+        memory::map_again(session, region).map_err(RestoreError::Memory)?;
+    }
+    session.arena().restore(saved.arena);
+    {
+        let mut recorder = session.recorder();
+        recorder.set_log(log);
+        for (owner, names) in saved.asked {
+            for name in names {
+                recorder.ask(owner, name);
+            }
+        }
+    }
+    variables::verify(session, &saved.variables).map_err(RestoreError::Moved)?;
+    restore_events(session, &saved.events)?;
+    {
+        let mut host = session.host();
+        host.ranges = saved.host.into_iter().collect();
+        host.events = saved.host_events;
+    }
+    *session.names() = saved.names;
+    *STACKS.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(saved.threads.into_iter().collect());
+    set_regions(session, &saved.variables);
+    driver::call(ids::cuCtxSetCurrent, &[0]);
+    Ok(())
+}
+
+/// Retains primary contexts as often as the application had; keeps the handles of released ones.
+fn restore_primary(session: &Session, saved: &Saved) -> Result<(), RestoreError> {
+    for &(device, handle, references) in &saved.primary {
+        for _ in 1..references {
+            let mut real = 0u64;
+            let status = driver::call(
+                ids::cuDevicePrimaryCtxRetain,
+                &[out(&mut real), device as u64],
+            );
+            check("cuDevicePrimaryCtxRetain", status)?;
+        }
+        session
+            .contexts()
+            .primary
+            .insert(device, Primary { handle, references });
+    }
+    Ok(())
+}
+
+fn restore_events(
+    session: &Session,
+    events: &[crate::snapshot::PastEvent],
+) -> Result<(), RestoreError> {
+    for past in events {
+        if let Some(note) = session.handles.note(past.event) {
+            note.store(PAST, Ordering::Release);
+        }
+        let Some(before) = past.before else { continue };
+        let context = {
+            let mut recorder = session.recorder();
+            recorder.clock.past.insert(past.event, before);
+            recorder.clock.contexts.get(&past.event).copied()
+        };
+        let Some(context) = context else { continue };
+        if !session.recorder().clock.bases.contains_key(&context) {
+            let made = with_current(session, context, base_event).and_then(|made| made);
+            let event = made.map_err(|status| RestoreError::Call {
+                call: "cuEventRecord".into(),
+                why: text(status),
+            })?;
+            session.recorder().clock.bases.insert(context, event);
+        }
+    }
+    Ok(())
+}
+
+/// Registers pinned host memory again; the application's memory is back.
+///
+/// # Errors
+/// What the driver refuses, or has at another device address.
+pub fn restore_host() -> Result<(), RestoreError> {
+    let Some(session) = session::get() else {
+        return Ok(());
+    };
+    let ranges: Vec<_> = session
+        .host()
+        .ranges
+        .iter()
+        .map(|(&address, pinned)| (address, pinned.clone()))
+        .collect();
+    for (address, pinned) in ranges {
+        host::register_again(session, address, &pinned).map_err(RestoreError::Memory)?;
+    }
+    Ok(())
+}
+
+/// Gives a thread its stack of current contexts back. To be called on the thread's host, before the
+/// thread runs.
+pub fn restore_thread(vtid: i32) {
+    let stack = STACKS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_mut()
+        .and_then(|stacks| stacks.remove(&vtid));
+    let (Some(session), Some(stack)) = (session::get(), stack) else {
+        return;
+    };
+    let mut pushed = Vec::new();
+    for context in stack {
+        // A context that another thread destroyed may still lie in a stack; it is of no use there.
+        if let Some(real) = session.handles.real(context)
+            && driver::call(ids::cuCtxPushCurrent_v2, &[real.bits()]) == CUDA_SUCCESS.0
+        {
+            pushed.push(context);
+        }
+    }
+    threads::replace(pushed);
+}
+
+fn check(call: &str, status: u32) -> Result<(), RestoreError> {
+    if status == CUDA_SUCCESS.0 {
+        return Ok(());
+    }
+    Err(RestoreError::Call {
+        call: call.into(),
+        why: text(status),
+    })
+}
+
+struct Replay {
+    session: &'static Session,
+    current: Option<Virtual>,
+}
+
+impl Replay {
+    fn real(&self, call: &str, handle: Virtual) -> Result<u64, RestoreError> {
+        let missing = || RestoreError::Call {
+            call: call.into(),
+            why: "it needs an object that was not restored".into(),
+        };
+        self.session
+            .handles
+            .real(handle)
+            .map(Real::bits)
+            .ok_or_else(missing)
+    }
+
+    fn make_current(&mut self, context: Option<Virtual>) -> Result<(), RestoreError> {
+        if context.is_some() && context != self.current {
+            let real = context
+                .map(|context| self.real("cuCtxSetCurrent", context))
+                .transpose()?;
+            check(
+                "cuCtxSetCurrent",
+                driver::call(ids::cuCtxSetCurrent, &[real.unwrap_or(0)]),
+            )?;
+            self.current = context;
+        }
+        Ok(())
+    }
+
+    /// An object is back: the application's handle leads to it.
+    fn back(&self, record: &Record<'_>, handle: Virtual, real: Real) {
+        self.session.handles.restore(handle, real);
+        let parents: Vec<Virtual> = record
+            .inside()
+            .filter_map(|id| Virtual::from_application(id.0))
+            .collect();
+        let mut recorder = self.session.recorder();
+        recorder.learn(handle, real);
+        recorder.relate(handle, &parents);
+    }
+
+    fn call(&mut self, record: &Record<'_>, op: &Op) -> Result<(), RestoreError> {
+        let Op::Call {
+            id,
+            context,
+            slots,
+            data,
+            out: made,
+        } = op
+        else {
+            return Ok(());
+        };
+        let row =
+            row(*id).ok_or_else(|| RestoreError::Format(format!("call {id} is not known")))?;
+        self.make_current(*context)?;
+        let mut real = [0u64; 16];
+        for (index, (arg, &value)) in row.args.iter().zip(slots).enumerate() {
+            real[index] = match (arg.kind, Virtual::from_application(value)) {
+                (ArgKind::Handle(_), Some(handle)) => self.real(row.symbol, handle)?,
+                _ => value,
+            };
+        }
+        for (index, bytes) in data {
+            real[usize::from(*index) & 15] = bytes.as_ptr() as u64;
+        }
+        let mut result = 0u64;
+        if let Some((index, _)) = made {
+            real[usize::from(*index) & 15] = out(&mut result);
+        }
+        check(row.symbol, driver::call(*id, &real[..row.args.len()]))?;
+        if let Some((_, handle)) = made {
+            self.back(record, *handle, Real::from_driver(result));
+        }
+        Ok(())
+    }
+
+    /// Contexts come back with their last flags; their stacks are restored with their threads.
+    fn context(
+        &mut self,
+        record: &Record<'_>,
+        id: u32,
+        handle: Virtual,
+        flags: u32,
+        device: i32,
+    ) -> Result<(), RestoreError> {
+        let mut real = 0u64;
+        let (flags, device_slot) = (u64::from(flags), device as u64);
+        let slots: &[u64] = match id {
+            ids::cuCtxCreate_v3 => &[out(&mut real), 0, 0, flags, device_slot],
+            ids::cuCtxCreate_v4 => &[out(&mut real), 0, flags, device_slot],
+            _ => &[out(&mut real), flags, device_slot],
+        };
+        check("cuCtxCreate", driver::call(id, slots))?;
+        let mut popped = 0u64;
+        check(
+            "cuCtxPopCurrent",
+            driver::call(ids::cuCtxPopCurrent_v2, &[out(&mut popped)]),
+        )?;
+        self.back(record, handle, Real::from_driver(real));
+        set_device(self.session, handle, device);
+        self.make_current(Some(handle))
+    }
+
+    fn primary(
+        &mut self,
+        record: &Record<'_>,
+        device: i32,
+        handle: Virtual,
+    ) -> Result<(), RestoreError> {
+        let mut real = 0u64;
+        check(
+            "cuDevicePrimaryCtxRetain",
+            driver::call(
+                ids::cuDevicePrimaryCtxRetain,
+                &[out(&mut real), device as u64],
+            ),
+        )?;
+        self.back(record, handle, Real::from_driver(real));
+        set_device(self.session, handle, device);
+        self.make_current(Some(handle))
+    }
+
+    fn materialize(&mut self, of: Virtual, context: Virtual) -> Result<(), RestoreError> {
+        self.make_current(Some(context))?;
+        let (mut loaded, real) = (0u64, self.real("cuLibraryGetModule", of)?);
+        check(
+            "cuLibraryGetModule",
+            driver::call(ids::cuLibraryGetModule, &[out(&mut loaded), real]),
+        )?;
+        self.session.recorder().note_materialized(of, context);
+        Ok(())
+    }
+}
+
+impl Replayer for Replay {
+    type Error = RestoreError;
+
+    fn replay(&mut self, record: &Record<'_>) -> Result<(), RestoreError> {
+        let op = decode(record.payload()).map_err(RestoreError::Format)?;
+        let image = record.blobs().next().unwrap_or_default();
+        let loaded = |status: u32| RestoreError::Call {
+            call: format!("loading a module of {} bytes", image.len()),
+            why: text(status),
+        };
+        match &op {
+            Op::Init { flags } => {
+                check("cuInit", driver::call(ids::cuInit, &[u64::from(*flags)]))?;
+                self.session.initialized.store(true, Ordering::Release);
+                Ok(())
+            }
+            Op::Call { .. } => self.call(record, &op),
+            Op::Context {
+                id,
+                handle,
+                flags,
+                device,
+            } => self.context(record, *id, *handle, *flags, *device),
+            Op::Primary { device, handle } => self.primary(record, *device, *handle),
+            Op::Module {
+                handle,
+                context,
+                options,
+                wrapped,
+            } => {
+                self.make_current(*context)?;
+                let real = module::load_again(image, *wrapped, options).map_err(loaded)?;
+                self.back(record, *handle, real);
+                Ok(())
+            }
+            Op::Library {
+                handle,
+                options,
+                wrapped,
+            } => {
+                let real = library::load_again(image, *wrapped, options).map_err(loaded)?;
+                self.back(record, *handle, real);
+                Ok(())
+            }
+            Op::Materialize { library, context } => self.materialize(*library, *context),
+        }
+    }
+}
