@@ -136,3 +136,28 @@ pub(crate) fn map(range: Range, protection: i32, flags: i32, fd: i32, offset: u6
         std::io::Error::last_os_error()
     );
 }
+
+/// A memfd of this size.
+pub(crate) fn memfd(name: &str, length: u64) -> std::fs::File {
+    let name = std::ffi::CString::new(name).unwrap();
+    // SAFETY: a C string that lives across the call; the result is ours.
+    let file = unsafe {
+        let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC);
+        assert!(fd >= 0);
+        std::fs::File::from_raw_fd(fd)
+    };
+    file.set_len(length).unwrap();
+    file
+}
+
+/// Attaches a System V segment that goes with its last mapping.
+pub(crate) fn system_v(range: Range) {
+    // SAFETY: a new segment at a place that the test owns.
+    unsafe {
+        let id = libc::shmget(libc::IPC_PRIVATE, range.len() as usize, 0o600);
+        assert!(id >= 0);
+        let at = libc::shmat(id, range.start as *const libc::c_void, libc::SHM_REMAP);
+        libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
+        assert_eq!(at as u64, range.start);
+    }
+}

@@ -190,8 +190,15 @@ struct Objects(Vec<Range>);
 impl Objects {
     fn new(index: &MemoryIndex) -> Result<Self, MemoryError> {
         let mut objects = Self(Vec::new());
-        for &length in &index.objects {
-            let range = sys::memory::map_shared_anywhere(length, libc::MAP_NORESERVE)
+        for (at, &length) in index.objects.iter().enumerate() {
+            // The kernel decided for the object as a whole when it was made.
+            let unaccounted = index.mappings.iter().any(|m| {
+                m.has(b"nr")
+                    && matches!(m.backing, Backing::SharedAnonymous { object, .. }
+                        if object as usize == at)
+            });
+            let flags = if unaccounted { libc::MAP_NORESERVE } else { 0 };
+            let range = sys::memory::map_shared_anywhere(length, flags)
                 .map_err(|e| MemoryError::map("make shared", Range::new(0, length), e))?;
             objects.0.push(range);
         }
