@@ -4,6 +4,7 @@ use crate::client::Exchange;
 use crate::failure::{Code, Failure, Result};
 use crate::jobs;
 use crate::options::DirArg;
+use crate::pidfd::Process;
 use crate::progress::Bar;
 use crate::text::{bytes, milliseconds};
 use crate::time;
@@ -17,6 +18,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long a job that writes may be silent: a network file system can take this long
 /// for one flush.
 const WRITING: Duration = Duration::from_secs(300);
+
+/// How long the end of a job that was saved and told to end may take.
+const ENDING: Duration = Duration::from_secs(30);
 
 /// Arguments of `checkpoint`.
 #[derive(Parser, Debug)]
@@ -45,8 +49,13 @@ pub(crate) fn run(args: &Args) -> Result<i32> {
         deadline_ms,
     };
     let patience = args.wait.saturating_add(GRACE);
+    let process = Process::open(job.pid);
     let mut exchange = Exchange::start(&job, &request, patience)?;
     let report = wait(&mut exchange, &job.label(), patience)?;
+    // The job's name is free for a restart when this command returns.
+    if args.kill && !process.wait(ENDING) {
+        eprintln!("gpuckpt: {} is saved, but has not ended yet", job.label());
+    }
     if args.json {
         println!("{}", json(&report));
     } else {

@@ -71,8 +71,8 @@ impl Exchange {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 let why = format!("it was silent for {} s", self.patience.as_secs());
                 Err(Failure::new(Code::NoAnswer, what(), why).advise(
-                    "the job may be stopped (SIGSTOP, a debugger) or its disk may hang; \
-                     what it still does shows in `gpuckpt status`",
+                    "it may be busy with another checkpoint, be stopped (SIGSTOP, a debugger), \
+                     or its disk may hang",
                 ))
             }
             Err(error) => Err(Failure::new(Code::JobGone, what(), error)),

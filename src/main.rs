@@ -20,6 +20,7 @@ mod jobs;
 mod launch;
 mod lower;
 mod options;
+mod pidfd;
 mod probe;
 mod progress;
 mod restart;

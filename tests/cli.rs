@@ -241,14 +241,14 @@ fn checkpoint_asks_the_job_and_prints_one_object() {
         total: 2,
     };
     let server = job(&it, "a", vec![vec![progress, Reply::Done(report())]]);
-    let output = it.gpuckpt(&["checkpoint", "--json", "--kill", "--wait", "5", "a"]);
+    let output = it.gpuckpt(&["checkpoint", "--json", "--wait", "5", "a"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output), "", "no bar without a terminal");
     let object: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(object["image"], "/images/a/ckpt-00000001");
     assert_eq!(object["bytes_written"], 2048);
     let request = server.join().unwrap().remove(0);
-    let expected = "{\"request\":\"checkpoint\",\"kill\":true,\"deadline_ms\":5000}\n";
+    let expected = "{\"request\":\"checkpoint\",\"kill\":false,\"deadline_ms\":5000}\n";
     assert_eq!(request, expected);
 }
 

@@ -118,6 +118,7 @@ fn link(library: &Linked, made: &Path, tree: &Path) -> Result<()> {
             .arg(format!("-Wl,--version-script={}", map.display()))
             .args([
                 "-Wl,--gc-sections",
+                "-Wl,--strip-debug",
                 "-Wl,-z,defs",
                 "-Wl,-z,relro",
                 "-Wl,-z,now",
