@@ -103,3 +103,52 @@ pub(crate) fn install(from: &Path, to: &Path) -> Result<()> {
         .and_then(|_| fs::rename(&temporary, to))
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tempfile::TempDir;
+
+    fn touch(path: &Path, text: &str, age_s: u64) {
+        fs::write(path, text).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(age_s);
+        fs::File::options()
+            .append(true)
+            .open(path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_copy_is_made_once_and_again_when_its_source_is_newer() {
+        let dir = TempDir::new().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("a/b/to"));
+        touch(&from, "1", 30);
+        install(&from, &to).unwrap();
+        touch(&to, "kept", 20);
+        install(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "kept");
+        touch(&from, "2", 10);
+        install(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "2");
+        assert_eq!(
+            fs::read_dir(to.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing is left over"
+        );
+        assert!(stale(&to, &[&dir.path().join("missing")]).is_err());
+    }
+
+    #[test]
+    fn errors_name_the_command() {
+        let failed = run(Command::new("false").arg("x")).unwrap_err().to_string();
+        assert!(failed.contains("`false x`"), "{failed}");
+        let missing = output(&mut Command::new("no-such-program"))
+            .unwrap_err()
+            .to_string();
+        assert!(missing.contains("no-such-program"), "{missing}");
+        assert!(have("sh") && !have("no-such-program"));
+    }
+}
