@@ -16,3 +16,8 @@ pub mod environment;
 pub mod errors;
 mod gate;
 pub mod proc_address;
+
+#[cfg(test)]
+#[path = "../../table/format.rs"]
+#[allow(dead_code, reason = "each user of the parser needs a part of it")]
+mod format;

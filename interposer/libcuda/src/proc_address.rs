@@ -147,3 +147,148 @@ pub extern "C" fn gpuckpt_upper_cuGetProcAddress_v2_ptsz(
 ) -> u32 {
     lookup(symbol, pfn, version, flags, status, true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::format;
+
+    fn table() -> format::Table {
+        format::parse(include_str!("../../table/driver.table")).unwrap()
+    }
+
+    fn answer(name: &str, version: i32, per_thread: bool) -> Result<String, Status> {
+        find(name.as_bytes(), version, per_thread)
+            .map(|p| table().rows[p.id as usize].symbol.clone())
+    }
+
+    #[test]
+    fn the_variant_follows_version_and_stream_mode() {
+        let expected = [
+            ("cuMemAlloc", 3020, false, "cuMemAlloc_v2"),
+            ("cuMemAlloc", 2000, false, "cuMemAlloc"),
+            ("cuMemAlloc", 13000, true, "cuMemAlloc_v2"),
+            ("cuCtxCreate", 3020, false, "cuCtxCreate_v2"),
+            ("cuCtxCreate", 12050, false, "cuCtxCreate_v4"),
+            ("cuDeviceGetUuid", 9020, false, "cuDeviceGetUuid"),
+            ("cuDeviceGetUuid", 11040, false, "cuDeviceGetUuid_v2"),
+            (
+                "cuDevicePrimaryCtxRelease",
+                7000,
+                false,
+                "cuDevicePrimaryCtxRelease",
+            ),
+            (
+                "cuDevicePrimaryCtxRelease",
+                11000,
+                false,
+                "cuDevicePrimaryCtxRelease_v2",
+            ),
+            ("cuMemcpy", 4000, false, "cuMemcpy"),
+            ("cuMemcpy", 7000, true, "cuMemcpy_ptds"),
+            ("cuMemcpy", 4000, true, "cuMemcpy"),
+            ("cuMemcpyHtoD", 7000, true, "cuMemcpyHtoD_v2_ptds"),
+            ("cuMemcpyHtoDAsync", 7000, true, "cuMemcpyHtoDAsync_v2_ptsz"),
+            (
+                "cuStreamGetCaptureInfo",
+                10010,
+                true,
+                "cuStreamGetCaptureInfo_ptsz",
+            ),
+            (
+                "cuStreamGetCaptureInfo",
+                11030,
+                true,
+                "cuStreamGetCaptureInfo_v2_ptsz",
+            ),
+            (
+                "cuStreamGetCaptureInfo",
+                12030,
+                false,
+                "cuStreamGetCaptureInfo_v3",
+            ),
+            ("cuGraphInstantiate", 10000, false, "cuGraphInstantiate"),
+            ("cuGraphInstantiate", 11000, false, "cuGraphInstantiate_v2"),
+            ("cuEventElapsedTime", 12080, false, "cuEventElapsedTime_v2"),
+            ("cuLaunchHostFunc", 10000, true, "cuLaunchHostFunc_ptsz"),
+            ("cuLaunchHostFunc", 13010, true, "cuLaunchHostFunc_v2_ptsz"),
+            ("cuGetProcAddress", 11030, false, "cuGetProcAddress"),
+            ("cuGetProcAddress", 12000, false, "cuGetProcAddress_v2"),
+            ("cuMemHostRegister", 6050, false, "cuMemHostRegister_v2"),
+            ("cuMemPrefetchAsync", 8000, true, "cuMemPrefetchAsync_ptsz"),
+            (
+                "cuMemPrefetchAsync",
+                12020,
+                true,
+                "cuMemPrefetchAsync_v2_ptsz",
+            ),
+            ("cuStreamCreate", 2000, true, "cuStreamCreate"),
+        ];
+        for (name, version, per_thread, symbol) in expected {
+            assert_eq!(
+                answer(name, version, per_thread).as_deref(),
+                Ok(symbol),
+                "{name} {version} {per_thread}"
+            );
+        }
+        assert_eq!(
+            answer("cuMemcpyBatchAsync", 12000, false),
+            Err(Status::VersionNotSufficient)
+        );
+        assert_eq!(answer("cuMem", 13000, false), Err(Status::SymbolNotFound));
+        assert_eq!(
+            answer("cuMemAlloc_v2", 13000, false),
+            Err(Status::SymbolNotFound)
+        );
+    }
+
+    /// What real runtimes ask for exists, in a variant of exactly the version that they name
+    /// wherever the driver has one; only the graphics interfaces of other libraries are unknown.
+    #[test]
+    fn what_runtimes_ask_for_is_found() {
+        let elsewhere = [
+            "cuGL",
+            "cuGraphicsGL",
+            "cuGraphicsEGL",
+            "cuEGL",
+            "cuGraphicsResourceGetMappedEgl",
+            "cuVDPAU",
+        ];
+        let elsewhere = |name: &str| {
+            elsewhere.iter().any(|e| name.starts_with(e))
+                || name.starts_with("cuGraphicsVDPAU")
+                || name.starts_with("cuSubgrid")
+        };
+        let asked = [
+            include_str!("../../table/asked-by-cudart-12.txt"),
+            include_str!("../../table/asked-by-cudart-13.txt"),
+        ];
+        let rows = table().rows;
+        let mut count = 0;
+        for line in asked.iter().flat_map(|text| text.lines()) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [name, version, flags] = words[..] else {
+                panic!("{line}")
+            };
+            let (version, per_thread) = (version.parse().unwrap(), flags == "2");
+            match find(name.as_bytes(), version, per_thread) {
+                Ok(proc) => {
+                    let row = &rows[proc.id as usize];
+                    assert!(row.version as i32 <= version, "{line}: {}", row.symbol);
+                    let newer = rows.iter().any(|other| {
+                        other.base == name
+                            && other.per_thread == row.per_thread
+                            && other.version > row.version
+                            && other.version as i32 <= version
+                    });
+                    assert!(!newer, "{line}: {} is not the newest", row.symbol);
+                    assert!(!per_thread || row.per_thread, "{line}: {}", row.symbol);
+                    count += 1;
+                }
+                Err(_) => assert!(elsewhere(name), "{line}: not found"),
+            }
+        }
+        assert!(count > 800, "{count}");
+    }
+}
