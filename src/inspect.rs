@@ -124,6 +124,12 @@ fn device(device: &Value) -> String {
         };
         rows.push(vec![format!("  {key}"), number]);
     }
+    if !device["pinned_bytes"].is_null() {
+        rows.push(vec![
+            "  pinned memory".into(),
+            cell("bytes", &device["pinned_bytes"]),
+        ]);
+    }
     if let (Some(total), Some(live)) = (device["log_total"].as_u64(), device["log_live"].as_u64()) {
         let log = format!("{} made, {live} left after pruning", count(total, "record"));
         rows.push(vec!["  log".into(), log]);
@@ -217,6 +223,7 @@ mod tests {
             "argv": ["app", "-v"],
             "pid": 7,
             "bytes_written": 2048,
+            "sizes": {"host": 4096},
             "threads": [{"vtid": 7, "name": "app"}, {"vtid": 8, "name": "worker"}],
             "mappings": [{"start": 4096, "end": 8192, "prot": "rw-", "kind": "anonymous", "bytes_saved": 4096}],
             "descriptors": [],
@@ -230,10 +237,11 @@ mod tests {
             people(&object),
             "\
 /d/a/ckpt-00000001
-  program     /usr/bin/app
-  arguments   app -v
-  process id  7
-  size        2.0 KiB
+  program      /usr/bin/app
+  arguments    app -v
+  process id   7
+  size         2.0 KiB
+  host memory  4.0 KiB
 
 Threads (2)
   vtid  name
