@@ -102,7 +102,7 @@ fn head(object: &Value) -> String {
     if let Some(sizes) = object["sizes"].as_object() {
         for (key, size) in sizes {
             rows.push(vec![
-                format!("  {}", key.replace('_', " ")),
+                format!("  {} memory", key.replace('_', " ")),
                 cell("bytes", size),
             ]);
         }

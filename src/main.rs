@@ -33,15 +33,17 @@ mod verify;
 use clap::{Parser, Subcommand};
 use failure::{Code, Failure, Result};
 
+const AFTER_HELP: &str = "\
+Exit status: the application's for launch and restart (128+n for a signal, 85 when
+`checkpoint --kill` ended it); 125 when gpuckpt itself failed, 126 when the command
+cannot be executed, 127 when it was not found; 1 when verify, can-restore or doctor
+say no. Errors carry a [code] that docs/errors.md explains. GPUCKPT_LOG=debug makes
+gpuckpt talk.";
+
 /// Checkpoint and restart GPU programs as they are: no recompiling, no root, no kernel module.
 #[derive(Parser)]
 #[command(name = "gpuckpt", version, max_term_width = 100)]
-#[command(
-    after_help = "Exit status: the application's for launch and restart (128+n for a signal, \
-85 when `checkpoint --kill` ended it); 125 when gpuckpt itself failed, 126 when the command cannot \
-be executed, 127 when it was not found; 1 when verify, can-restore or doctor say no.\n\
-Errors carry a [code] that docs/errors.md explains. GPUCKPT_LOG=debug makes gpuckpt talk."
-)]
+#[command(after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
