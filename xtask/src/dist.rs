@@ -64,28 +64,29 @@ const PACKAGES: [&str; 5] = [
 
 /// The task `dist`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let profile = match args {
-        [] => "release",
-        [flag, profile] if flag == "--profile" => profile,
-        _ => bail!("dist takes nothing but `--profile PROFILE`"),
+    let mut profile = "release";
+    let mut partial = false;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--partial" => partial = true,
+            "--profile" => profile = args.next().context("--profile needs a name")?,
+            other => bail!("dist does not know `{other}`"),
+        }
+    }
+    let tree = if partial {
+        build_partly(profile)?
+    } else {
+        build(profile)?
     };
-    let tree = build(profile)?;
     eprintln!("xtask: {}", tree.display());
     Ok(())
 }
 
 /// Builds the tree and gives its path. Quick when nothing changed.
 pub(crate) fn build(profile: &str) -> Result<PathBuf> {
-    let mut cargo = sh::cargo();
-    cargo.args(["build", "--profile", profile]);
-    for package in PACKAGES {
-        cargo.args(["--package", package]);
-    }
-    sh::run(&mut cargo)?;
-
-    // Cargo puts the profile `dev` into a folder of another name.
-    let made = sh::target_dir().join(if profile == "dev" { "debug" } else { profile });
-    let tree = sh::target_dir().join("dist");
+    sh::run(&mut cargo_build(profile))?;
+    let (made, tree) = folders(profile);
     for (from, to) in COPIED {
         sh::install(&made.join(from), &tree.join(to))?;
     }
@@ -96,13 +97,40 @@ pub(crate) fn build(profile: &str) -> Result<PathBuf> {
     Ok(tree)
 }
 
+/// The same, without the parts that cannot be built just now.
+fn build_partly(profile: &str) -> Result<PathBuf> {
+    let left_out = |error: anyhow::Error| eprintln!("xtask: left out: {error:#}");
+    sh::run(cargo_build(profile).arg("--keep-going")).unwrap_or_else(left_out);
+    let (made, tree) = folders(profile);
+    for (from, to) in COPIED {
+        sh::install(&made.join(from), &tree.join(to)).unwrap_or_else(left_out);
+    }
+    for library in &LINKED {
+        link(library, &made, &tree).unwrap_or_else(left_out);
+    }
+    documents(&tree)?;
+    Ok(tree)
+}
+
+fn cargo_build(profile: &str) -> Command {
+    let mut cargo = sh::cargo();
+    cargo.args(["build", "--profile", profile]);
+    for package in PACKAGES {
+        cargo.args(["--package", package]);
+    }
+    cargo
+}
+
+/// Where cargo puts what it makes, and where the tree is.
+fn folders(profile: &str) -> (PathBuf, PathBuf) {
+    // Cargo puts the profile `dev` into a folder of another name.
+    let made = if profile == "dev" { "debug" } else { profile };
+    (sh::target_dir().join(made), sh::target_dir().join("dist"))
+}
+
 fn link(library: &Linked, made: &Path, tree: &Path) -> Result<()> {
     let archive = made.join(library.archive);
     let map = sh::root().join(library.map);
-    if !map.exists() {
-        eprintln!("xtask: no {}: {} is left out", library.map, library.soname);
-        return Ok(());
-    }
     let folder = tree.join(library.folder);
     let output = folder.join(library.soname);
     if !sh::stale(&output, &[&archive, &map])? {

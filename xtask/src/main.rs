@@ -15,7 +15,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask TASK [OPTIONS]
 
-  dist [--profile PROFILE]    build the relocatable tree target/dist (default profile: release)
+  dist [--profile PROFILE]    build the relocatable tree target/dist (default profile: release);
+       [--partial]            with --partial without what cannot be built just now
   demo                        dist, then launch, checkpoint, kill and restart a CUDA program
                               on the mock device, and compare it with a native run
   test [-- ARGS]              fetch what the tests need, dist, then cargo test --workspace ARGS
