@@ -1,0 +1,7 @@
+//! x86-64: the only supported processor.
+mod entry;
+mod frame;
+mod syscall;
+pub(crate) use entry::*;
+pub(crate) use frame::*;
+pub(crate) use syscall::*;

@@ -1,0 +1,245 @@
+//! Calls that can block are never made in a trap handler, where signals are
+//! blocked and nobody could park: they are issued from an address in the
+//! window that the filter lets pass, with arguments that were cleaned,
+//! translated or, after a resume, shortened.
+//!
+//! ```text
+//!   application's stack, below its red zone:
+//!     rsp -> rdi rsi rdx r10 r8 r9   as the application had them
+//!            return address
+//!            payload (128 bytes)     what changed arguments point to
+//!            red zone (128 bytes)
+//! ```
+//! The frame that is resumed lies where the payload goes, so it is copied off
+//! the stack first.
+#![allow(unsafe_code, reason = "builds a stack frame for the window's code")]
+
+use crate::abi::{REISSUE, is_upper};
+use crate::arch::{self, Frame};
+use crate::record::Record;
+use crate::signal::OURS;
+use crate::{ids, sys};
+
+/// The words above; its layout is known to `vdso.S`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Reissue {
+    pub(crate) registers: [u64; 6],
+    pub(crate) return_to: u64,
+    /// Bytes that an earlier, interrupted part of the call transferred.
+    pub(crate) done: u64,
+    pub(crate) nr: u64,
+    /// Time left when issued, in nanoseconds; `NO_LIMIT` when none.
+    pub(crate) remaining: u64,
+    /// CLOCK_MONOTONIC when issued.
+    pub(crate) issued: u64,
+    pub(crate) time: [u64; 2],
+    pub(crate) rest: [u64; 2],
+    pub(crate) mask: u64,
+    pub(crate) mask_and_size: [u64; 2],
+    spare: [u64; 5],
+}
+
+const RED_ZONE: u64 = 128;
+const _: () = assert!(size_of::<Reissue>() == 56 + 128);
+pub(crate) const NO_LIMIT: u64 = u64::MAX;
+
+/// Address after the exempt `syscall` instruction.
+pub(crate) const REISSUE_RETURN: u64 = REISSUE + 2;
+
+/// Which argument holds the time that a call waits at most, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// A relative timespec at this argument's address.
+    Timespec(usize),
+    /// Milliseconds in this argument, negative for none.
+    Millis(usize),
+    /// A relative timespec, with the rest written at another argument's address.
+    Sleep(usize, usize),
+}
+
+/// How the call bounds its wait, where a resume must shorten it. Calls with
+/// absolute times or that write the rest back themselves are not here.
+pub(crate) fn limit_of(nr: i64, args: &[u64; 6]) -> Option<Limit> {
+    match nr {
+        libc::SYS_nanosleep => Some(Limit::Sleep(0, 1)),
+        libc::SYS_clock_nanosleep if args[1] & libc::TIMER_ABSTIME as u64 == 0 => {
+            Some(Limit::Sleep(2, 3))
+        }
+        libc::SYS_poll => Some(Limit::Millis(2)),
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait => Some(Limit::Millis(3)),
+        libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => Some(Limit::Timespec(3)),
+        libc::SYS_rt_sigtimedwait => Some(Limit::Timespec(2)),
+        libc::SYS_io_getevents => Some(Limit::Timespec(4)),
+        libc::SYS_futex if args[1] & 0x7f == libc::FUTEX_WAIT as u64 => Some(Limit::Timespec(3)),
+        _ => None,
+    }
+}
+
+/// The time that the arguments ask for, in nanoseconds.
+pub(crate) fn asked(limit: Limit, args: &[u64; 6]) -> u64 {
+    match limit {
+        Limit::Millis(i) if (args[i] as i32) < 0 => NO_LIMIT,
+        Limit::Millis(i) => args[i] as u32 as u64 * 1_000_000,
+        Limit::Timespec(i) | Limit::Sleep(i, _) if is_upper(args[i]) => read_time(args[i]),
+        _ => NO_LIMIT,
+    }
+}
+
+/// A timespec of the application's in nanoseconds.
+pub(crate) fn read_time(address: u64) -> u64 {
+    // SAFETY: the kernel has read or written this timespec before.
+    let [seconds, nanos] = unsafe { (address as *const [u64; 2]).read_unaligned() };
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanos)
+        .min(NO_LIMIT - 1)
+}
+
+/// Issues call `nr` with the arguments in `frame`, which stands after (or at,
+/// for a rewound call) the application's own instruction. `remaining`
+/// replaces the time limit.
+///
+/// # Safety
+/// Ends the use of the lower stack; the frame is this thread's, complete, with
+/// its instruction pointer after the application's `syscall`.
+pub(crate) unsafe fn issue(
+    record: &Record,
+    frame: &Frame,
+    fs: u64,
+    nr: i64,
+    remaining: Option<u64>,
+) -> ! {
+    // SAFETY: only this thread uses its scratch frame, and not while it is in use.
+    let copy = unsafe { (*record.frame.get()).fill(frame) };
+    prepare(copy, nr, remaining);
+    // SAFETY: by the caller's promise.
+    unsafe { arch::enter_again(copy, fs) }
+}
+
+/// Points `copy` (a frame outside of the application's stack) at the exempt
+/// instruction.
+pub(crate) fn prepare(copy: &mut Frame, nr: i64, remaining: Option<u64>) {
+    let args = copy.args();
+    let at = copy.rsp - RED_ZONE - size_of::<Reissue>() as u64;
+    let field = |offset: usize| at + offset as u64;
+    let mut words = Reissue {
+        registers: args,
+        return_to: copy.rip,
+        done: 0,
+        nr: nr as u64,
+        remaining: NO_LIMIT,
+        issued: sys::monotonic(),
+        time: [0; 2],
+        rest: [0; 2],
+        mask: 0,
+        mask_and_size: [0, 8],
+        spare: [0; 5],
+    };
+    if let Some(argument) = mask_argument(nr)
+        && let Some(source) = mask_source(nr, args[argument])
+    {
+        // SAFETY: the application's mask; a bad address faults as natively it
+        // would fail, which no program relies on.
+        words.mask = unsafe { (source as *const u64).read_unaligned() } & !OURS;
+        let mask_at = field(std::mem::offset_of!(Reissue, mask));
+        words.mask_and_size[0] = mask_at;
+        let pair_at = field(std::mem::offset_of!(Reissue, mask_and_size));
+        set(
+            copy,
+            argument,
+            if nr == libc::SYS_pselect6 {
+                pair_at
+            } else {
+                mask_at
+            },
+        );
+    }
+    if let Some(limit) = limit_of(nr, &args) {
+        words.remaining = remaining.unwrap_or_else(|| asked(limit, &args));
+        let time_at = field(std::mem::offset_of!(Reissue, time));
+        if remaining.is_some() && words.remaining != NO_LIMIT {
+            words.time = [
+                words.remaining / 1_000_000_000,
+                words.remaining % 1_000_000_000,
+            ];
+            match limit {
+                Limit::Millis(i) => set(
+                    copy,
+                    i,
+                    words.remaining.div_ceil(1_000_000).min(i32::MAX as u64),
+                ),
+                Limit::Timespec(i) | Limit::Sleep(i, _) => set(copy, i, time_at),
+            }
+        }
+        if let Limit::Sleep(_, rest) = limit
+            && args[rest] == 0
+        {
+            set(copy, rest, field(std::mem::offset_of!(Reissue, rest)));
+        }
+    }
+    translate(copy, nr);
+    // SAFETY: below the application's red zone on its own stack, where the
+    // kernel would put a signal frame just as well.
+    unsafe { (at as *mut Reissue).write_unaligned(words) };
+    copy.rsp = at;
+    copy.rip = REISSUE;
+    copy.rax = nr as u64;
+}
+
+/// The mask's argument, for calls that set one.
+fn mask_argument(nr: i64) -> Option<usize> {
+    match nr {
+        libc::SYS_rt_sigsuspend | libc::SYS_rt_sigtimedwait => Some(0),
+        libc::SYS_ppoll => Some(3),
+        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => Some(4),
+        libc::SYS_pselect6 => Some(5),
+        _ => None,
+    }
+}
+
+/// Where the mask lies; pselect6 has it behind one more address.
+fn mask_source(nr: i64, argument: u64) -> Option<u64> {
+    if !is_upper(argument) {
+        return None;
+    }
+    if nr != libc::SYS_pselect6 {
+        return Some(argument);
+    }
+    // SAFETY: an address of the application's: mask address and size.
+    let mask = unsafe { *(argument as *const u64) };
+    is_upper(mask).then_some(mask)
+}
+
+/// Ids in the arguments, after a restart.
+fn translate(frame: &mut Frame, nr: i64) {
+    match nr {
+        libc::SYS_clock_nanosleep => {
+            frame.rdi = ids::clock_to_real(frame.rdi as i32) as u64;
+        }
+        libc::SYS_wait4 => match frame.rdi as i32 {
+            id if id < -1 => frame.rdi = -ids::group_to_real(-id) as u64,
+            id if id > 0 => frame.rdi = ids::to_real(id) as u64,
+            _ => {}
+        },
+        libc::SYS_waitid => match frame.rdi as u32 {
+            libc::P_PGID if frame.rsi as i32 != 0 => {
+                frame.rsi = ids::group_to_real(frame.rsi as i32) as u64;
+            }
+            libc::P_PID => frame.rsi = ids::to_real(frame.rsi as i32) as u64,
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+fn set(frame: &mut Frame, argument: usize, value: u64) {
+    match argument {
+        0 => frame.rdi = value,
+        1 => frame.rsi = value,
+        2 => frame.rdx = value,
+        3 => frame.r10 = value,
+        4 => frame.r8 = value,
+        _ => frame.r9 = value,
+    }
+}

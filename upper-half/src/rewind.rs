@@ -1,0 +1,241 @@
+//! No EINTR of ours is ever seen: a thread that left a blocking call because
+//! it was to park stands at that call again when it resumes, with less time
+//! to wait where the call has a limit.
+//!
+//! The kernel says nowhere which call a frame comes from. The sample taken
+//! before the signal was sent does, the instruction before often does.
+#![allow(unsafe_code, reason = "reads code and stack of the parked thread")]
+
+use crate::abi::{REISSUE, is_upper};
+use crate::arch::{Frame, time_stamp};
+use crate::record::{REWOUND, Record};
+use crate::reissue::{self, Limit, NO_LIMIT, REISSUE_RETURN, Reissue};
+use crate::signal::bit;
+use crate::sys;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+const EINTR: i64 = -(libc::EINTR as i64);
+
+/// The call that a parked thread stands at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Interrupted {
+    pub(crate) nr: i64,
+    /// Nanoseconds left to wait, for calls that wait a relative time.
+    pub(crate) remaining: Option<u64>,
+}
+
+/// Call sites seen blocked, by the address after the instruction.
+static SITES: Mutex<Vec<(u64, i64)>> = Mutex::new(Vec::new());
+const SITES_KEPT: usize = 512;
+
+/// Remembers which call a site makes.
+pub(crate) fn remember(site: u64, nr: i64) {
+    if let Ok(mut sites) = SITES.try_lock() {
+        if let Some(known) = sites.iter_mut().find(|s| s.0 == site) {
+            known.1 = nr;
+        } else if sites.len() < SITES_KEPT {
+            sites.push((site, nr));
+        }
+    }
+}
+
+fn remembered(site: u64) -> Option<i64> {
+    let sites = SITES.try_lock().ok()?;
+    sites.iter().find(|s| s.0 == site).map(|s| s.1)
+}
+
+/// True when `syscall` stands right before `address`.
+fn after_syscall(address: u64) -> bool {
+    // SAFETY: a thread has just executed there; a page's first two bytes
+    // cannot follow an instruction of an unmapped page.
+    is_upper(address)
+        && unsafe { ((address - 2) as *const [u8; 2]).read_unaligned() } == [0x0f, 0x05]
+}
+
+/// The number in `mov $nr, %eax` right before the instruction.
+fn decoded(address: u64) -> Option<i64> {
+    // Stay within the page: the one before need not be mapped.
+    if address & 0xfff < 7 {
+        return None;
+    }
+    // SAFETY: the same page as the instruction itself.
+    let bytes = unsafe { ((address - 7) as *const [u8; 7]).read_unaligned() };
+    let [0xb8, a, b, c, d, ..] = bytes else {
+        return None;
+    };
+    let nr = u32::from_le_bytes([a, b, c, d]);
+    (nr < 1024).then_some(i64::from(nr))
+}
+
+/// Looks at a frame that is about to park. If our signal cut a call short,
+/// the frame is put back to the call and the call is returned.
+///
+/// # Safety
+/// Called on the thread itself, whose frame and stack these are.
+pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interrupted> {
+    if (frame.rip == REISSUE || frame.rip == REISSUE_RETURN) && is_upper(frame.rsp) {
+        // SAFETY: at these addresses the stack pointer points to a Reissue.
+        return unsafe { leave_reissue(record, frame) };
+    }
+    // SAFETY: only this thread reads its sample after the signal was sent.
+    let sample = unsafe { *record.sample.get() };
+    let sampled = sample.blocked && sample.pc == frame.rip && sample.sp == frame.rsp;
+    if frame.rax as i64 == EINTR && after_syscall(frame.rip) {
+        let nr = if sampled {
+            remember(frame.rip, sample.nr);
+            if record.delivered.load(Relaxed) != sample.delivered {
+                return None; // the application's own signal ended the call
+            }
+            sample.nr
+        } else {
+            if just_interrupted_by_application(record, frame) {
+                return None;
+            }
+            decoded(frame.rip).or_else(|| remembered(frame.rip))?
+        };
+        if matches!(
+            nr,
+            libc::SYS_close | libc::SYS_close_range | libc::SYS_rt_sigreturn
+        ) {
+            return None;
+        }
+        let args = frame.args();
+        let remaining = match reissue::limit_of(nr, &args) {
+            Some(Limit::Sleep(_, rest)) if is_upper(args[rest]) => {
+                Some(reissue::read_time(args[rest]))
+            }
+            Some(limit) => Some(reissue::asked(limit, &args)).filter(|r| *r != NO_LIMIT),
+            None => None,
+        };
+        frame.rip -= 2;
+        frame.rax = nr as u64;
+        return Some(Interrupted { nr, remaining });
+    }
+    // The kernel itself has put the thread back to a call that it restarts.
+    let restarted = sample.blocked
+        && sample.pc == frame.rip.wrapping_add(2)
+        && sample.sp == frame.rsp
+        && frame.rax as i64 == sample.nr;
+    restarted.then_some(Interrupted {
+        nr: sample.nr,
+        remaining: None,
+    })
+}
+
+/// True when a handler of the application's returned to this very place a
+/// moment ago: then the EINTR is the application's.
+fn just_interrupted_by_application(record: &Record, frame: &Frame) -> bool {
+    const MOMENT: u64 = 100_000_000; // cycles, some tens of milliseconds
+    record.last_rip == frame.rip
+        && record.last_sp == frame.rsp
+        && time_stamp().wrapping_sub(record.last_tsc) < MOMENT
+}
+
+/// A thread in a reissued call goes back to the application's own.
+///
+/// # Safety
+/// The stack pointer of `frame` points to a `Reissue`.
+unsafe fn leave_reissue(record: &Record, frame: &mut Frame) -> Option<Interrupted> {
+    // SAFETY: by the caller's promise.
+    let words = unsafe { (frame.rsp as *const Reissue).read_unaligned() };
+    let nr = words.nr as i64;
+    let interrupted = frame.rip == REISSUE_RETURN;
+    if interrupted {
+        // SAFETY: only this thread reads its sample after the signal was sent.
+        let sample = unsafe { *record.sample.get() };
+        let sampled = sample.blocked && sample.pc == frame.rip && sample.sp == frame.rsp;
+        let theirs = if sampled {
+            record.delivered.load(Relaxed) != sample.delivered
+        } else {
+            just_interrupted_by_application(record, frame)
+        };
+        if frame.rax as i64 != EINTR || theirs {
+            return None; // finished: it parks in the window and returns by itself
+        }
+    }
+    let issued_args = frame.args();
+    let limit = reissue::limit_of(nr, &issued_args);
+    let remaining = match limit {
+        _ if words.remaining == NO_LIMIT => None,
+        Some(Limit::Sleep(_, rest)) if interrupted => Some(reissue::read_time(issued_args[rest])),
+        Some(_) if interrupted => {
+            let waited = sys::monotonic().saturating_sub(words.issued);
+            Some(words.remaining.saturating_sub(waited))
+        }
+        _ => Some(words.remaining),
+    };
+    [
+        frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9,
+    ] = words.registers;
+    frame.rsp += (size_of::<Reissue>() + 128) as u64;
+    frame.rip = words.return_to - 2;
+    frame.rax = words.nr;
+    Some(Interrupted { nr, remaining })
+}
+
+/// Marks the thread as standing at a rewound call, so that a signal that
+/// comes before the call is made again gives its EINTR after all.
+pub(crate) fn mark(record: &Record, frame: &Frame) {
+    // SAFETY: only this thread uses the field, signals are blocked.
+    unsafe { *record.rewound.get() = [frame.rip, frame.rsp, frame.rax] };
+    record.attention.fetch_or(REWOUND, SeqCst);
+}
+
+/// A handler of the application's is about to run on top of `frame`. If that
+/// stands at a rewound call that was not made again yet, the call ends with
+/// EINTR as it would have natively.
+pub(crate) fn undo_for_signal(record: &Record, frame: &mut Frame, signal: i32) {
+    // SAFETY: only this thread uses the field.
+    let [rip, rsp, nr] = unsafe { *record.rewound.get() };
+    if frame.rip != rip || frame.rsp != rsp || frame.rax != nr {
+        return;
+    }
+    let nr = if rip == REISSUE {
+        // SAFETY: at this address the stack pointer points to a Reissue.
+        unsafe { (frame.rsp as *const Reissue).read_unaligned() }.nr as i64
+    } else {
+        nr as i64
+    };
+    let restarts = sys::sigaction(signal, None)
+        .is_ok_and(|a| a.flags & libc::SA_RESTART as u64 != 0 && bit(signal) != 0);
+    if restarts && !never_restarts(nr) {
+        return;
+    }
+    if rip == REISSUE
+        && let Some(Limit::Sleep(_, rest)) = reissue::limit_of(nr, &frame.args())
+        && is_upper(frame.args()[rest])
+    {
+        // SAFETY: as above; the rest goes where the kernel would write it.
+        unsafe {
+            let time = (*(frame.rsp as *const Reissue)).time;
+            (frame.args()[rest] as *mut [u64; 2]).write_unaligned(time);
+        }
+    }
+    frame.rip += 2;
+    frame.set_result(EINTR);
+}
+
+/// Calls that a handler ends with EINTR even under SA_RESTART (signal(7)).
+fn never_restarts(nr: i64) -> bool {
+    matches!(
+        nr,
+        libc::SYS_pause
+            | libc::SYS_rt_sigsuspend
+            | libc::SYS_rt_sigtimedwait
+            | libc::SYS_nanosleep
+            | libc::SYS_clock_nanosleep
+            | libc::SYS_poll
+            | libc::SYS_ppoll
+            | libc::SYS_select
+            | libc::SYS_pselect6
+            | libc::SYS_epoll_wait
+            | libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+            | libc::SYS_semop
+            | libc::SYS_semtimedop
+            | libc::SYS_msgrcv
+            | libc::SYS_msgsnd
+            | libc::SYS_io_getevents
+    )
+}

@@ -1,0 +1,292 @@
+//! System calls of this crate, raw: the kernel's answer comes back as it is,
+//! negative errno included. No libc, no errno, no TLS, so that all of it may
+//! run with the application's FS and between park and resume.
+#![allow(unsafe_code, reason = "raw system calls")]
+
+use crate::arch::syscall6;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// `struct siginfo`, 128 bytes as the kernel writes them.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub(crate) struct SigInfo {
+    pub(crate) signo: i32,
+    pub(crate) errno: i32,
+    pub(crate) code: i32,
+    pub(crate) pad: i32,
+    /// `si_pid` for signals sent by someone, `si_syscall`'s neighbour for SIGSYS.
+    pub(crate) pid: i32,
+    pub(crate) uid: u32,
+    pub(crate) value: u64,
+    pub(crate) rest: [u64; 12],
+}
+const _: () = assert!(size_of::<SigInfo>() == 128);
+
+impl SigInfo {
+    /// All zero but these.
+    pub(crate) fn queued(signo: i32, pid: i32, value: u64) -> Self {
+        // SAFETY: getuid has no arguments.
+        let uid = unsafe { call(libc::SYS_getuid, [0; 6]) } as u32;
+        Self {
+            signo,
+            errno: 0,
+            code: libc::SI_QUEUE,
+            pad: 0,
+            pid,
+            uid,
+            value,
+            rest: [0; 12],
+        }
+    }
+
+    /// The raw bytes.
+    pub(crate) fn to_bytes(self) -> [u8; 128] {
+        // SAFETY: plain data of exactly this size.
+        unsafe { std::mem::transmute(self) }
+    }
+
+    /// From raw bytes.
+    pub(crate) fn from_bytes(bytes: [u8; 128]) -> Self {
+        // SAFETY: plain data of exactly this size, any bytes are valid.
+        unsafe { std::mem::transmute(bytes) }
+    }
+}
+
+/// `struct kernel_sigaction`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct KernelAction {
+    pub(crate) handler: u64,
+    pub(crate) flags: u64,
+    pub(crate) restorer: u64,
+    pub(crate) mask: u64,
+}
+
+/// Any call.
+///
+/// # Safety
+/// As for the call itself.
+pub(crate) unsafe fn call(nr: i64, args: [u64; 6]) -> i64 {
+    // SAFETY: by the caller's promise.
+    unsafe { syscall6(nr, args) }
+}
+
+/// Calls without effect on memory other than the kernel's own.
+macro_rules! plain {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident),*) = $nr:ident;)*) => {$(
+        $(#[$doc])*
+        pub(crate) fn $name($($arg: u64),*) -> i64 {
+            #[allow(unused_mut, unused_assignments, reason = "calls without arguments")]
+            let (mut args, mut next) = ([0u64; 6], 0usize);
+            $( args[next] = $arg; next += 1; )*
+            let _ = next;
+            // SAFETY: the call reads and writes no memory of this process.
+            unsafe { syscall6(libc::$nr, args) }
+        }
+    )*};
+}
+
+plain! {
+    /// Process id.
+    getpid() = SYS_getpid;
+    /// Parent's id.
+    getppid() = SYS_getppid;
+    /// Thread id.
+    gettid() = SYS_gettid;
+    /// Process group of `pid`.
+    getpgid(pid) = SYS_getpgid;
+    /// Session of `pid`.
+    getsid(pid) = SYS_getsid;
+    /// Signal to one thread.
+    tgkill(pid, tid, signal) = SYS_tgkill;
+    /// Ends the calling thread.
+    exit_thread(status) = SYS_exit;
+    /// Ends the process.
+    exit_group(status) = SYS_exit_group;
+}
+
+/// mmap as it is.
+///
+/// # Safety
+/// With MAP_FIXED the range is the application's or nobody's.
+pub(crate) unsafe fn mmap(addr: u64, len: u64, prot: u64, flags: u64, fd: i64, off: u64) -> i64 {
+    // SAFETY: by the caller's promise.
+    unsafe { syscall6(libc::SYS_mmap, [addr, len, prot, flags, fd as u64, off]) }
+}
+
+/// munmap of a range of the window.
+///
+/// # Safety
+/// Nothing refers to the range any more.
+pub(crate) unsafe fn munmap(addr: u64, len: u64) -> i64 {
+    // SAFETY: by the caller's promise.
+    unsafe { syscall6(libc::SYS_munmap, [addr, len, 0, 0, 0, 0]) }
+}
+
+/// mprotect of a range of the window.
+///
+/// # Safety
+/// The range is the application's.
+pub(crate) unsafe fn mprotect(addr: u64, len: u64, prot: u64) -> i64 {
+    // SAFETY: by the caller's promise.
+    unsafe { syscall6(libc::SYS_mprotect, [addr, len, prot, 0, 0, 0]) }
+}
+
+/// True when the kernel's answer is an error.
+pub(crate) fn failed(result: i64) -> bool {
+    (-4095..0).contains(&result)
+}
+
+/// Waits while `*word == value`, at most `limit`.
+pub(crate) fn futex_wait(word: &AtomicU32, value: u32, limit: Option<Duration>) -> i64 {
+    let time = limit.map(|l| [l.as_secs(), u64::from(l.subsec_nanos())]);
+    let time = time.as_ref().map_or(0, |t| t.as_ptr() as u64);
+    let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64;
+    // SAFETY: the word and the time live across the call.
+    unsafe {
+        syscall6(
+            libc::SYS_futex,
+            [word.as_ptr() as u64, op, u64::from(value), time, 0, 0],
+        )
+    }
+}
+
+/// Wakes all that wait on `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    let op = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64;
+    // SAFETY: the address only names a queue.
+    unsafe {
+        syscall6(
+            libc::SYS_futex,
+            [word.as_ptr() as u64, op, i32::MAX as u64, 0, 0, 0],
+        )
+    };
+}
+
+/// Wakes waiters on a word of the application's, as the kernel does at thread exit.
+pub(crate) fn futex_wake_shared(address: u64, count: u64) {
+    // SAFETY: the address only names a queue.
+    unsafe {
+        syscall6(
+            libc::SYS_futex,
+            [address, libc::FUTEX_WAKE as u64, count, 0, 0, 0],
+        )
+    };
+}
+
+/// Sets the signal mask; returns the old one.
+pub(crate) fn set_mask(mask: u64) -> u64 {
+    let mut old = 0u64;
+    let args = [
+        libc::SIG_SETMASK as u64,
+        &raw const mask as u64,
+        &raw mut old as u64,
+        8,
+        0,
+        0,
+    ];
+    // SAFETY: both masks are 8 bytes and live across the call.
+    unsafe { syscall6(libc::SYS_rt_sigprocmask, args) };
+    old
+}
+
+/// The kernel's action for `signal`; `new` replaces it.
+pub(crate) fn sigaction(signal: i32, new: Option<&KernelAction>) -> Result<KernelAction, i64> {
+    let mut old = KernelAction::default();
+    let new = new.map_or(0, |n| &raw const *n as u64);
+    // SAFETY: both structures have the kernel's layout and live across the call.
+    let r = unsafe {
+        syscall6(
+            libc::SYS_rt_sigaction,
+            [signal as u64, new, &raw mut old as u64, 8, 0, 0],
+        )
+    };
+    if r < 0 { Err(r) } else { Ok(old) }
+}
+
+/// Queues a signal with its information to one thread.
+pub(crate) fn queue_to_thread(pid: i32, tid: i32, info: &SigInfo) -> i64 {
+    let args = [
+        pid as u64,
+        tid as u64,
+        info.signo as u64,
+        &raw const *info as u64,
+        0,
+        0,
+    ];
+    // SAFETY: `info` lives across the call.
+    unsafe { syscall6(libc::SYS_rt_tgsigqueueinfo, args) }
+}
+
+/// Queues a signal with its information to a process.
+pub(crate) fn queue_to_process(pid: i32, info: &SigInfo) -> i64 {
+    let args = [
+        pid as u64,
+        info.signo as u64,
+        &raw const *info as u64,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: `info` lives across the call.
+    unsafe { syscall6(libc::SYS_rt_sigqueueinfo, args) }
+}
+
+/// Signals that are blocked and pending, for the thread or the process.
+pub(crate) fn pending() -> u64 {
+    let mut set = 0u64;
+    // SAFETY: 8 bytes, living across the call.
+    unsafe {
+        syscall6(
+            libc::SYS_rt_sigpending,
+            [&raw mut set as u64, 8, 0, 0, 0, 0],
+        )
+    };
+    set
+}
+
+/// Takes one pending signal out of `set`, without waiting.
+pub(crate) fn take_signal(set: u64) -> Option<SigInfo> {
+    let mut info = SigInfo::from_bytes([0; 128]);
+    let zero = [0u64; 2];
+    let args = [
+        &raw const set as u64,
+        &raw mut info as u64,
+        zero.as_ptr() as u64,
+        8,
+        0,
+        0,
+    ];
+    // SAFETY: all three live across the call and have the kernel's layout.
+    let r = unsafe { syscall6(libc::SYS_rt_sigtimedwait, args) };
+    (r > 0).then_some(info)
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub(crate) fn monotonic() -> u64 {
+    let mut time = [0u64; 2];
+    let args = [
+        libc::CLOCK_MONOTONIC as u64,
+        time.as_mut_ptr() as u64,
+        0,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: 16 bytes, living across the call.
+    unsafe { syscall6(libc::SYS_clock_gettime, args) };
+    time[0] * 1_000_000_000 + time[1]
+}
+
+/// Writes one line to standard error, whole.
+pub(crate) fn complain(line: &str) {
+    let text = format!("gpuckpt: {line}\n");
+    // SAFETY: the bytes live across the call.
+    unsafe {
+        syscall6(
+            libc::SYS_write,
+            [2, text.as_ptr() as u64, text.len() as u64, 0, 0, 0],
+        )
+    };
+}

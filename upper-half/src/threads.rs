@@ -1,0 +1,332 @@
+//! The upper threads of this process and the lower pthreads that host them.
+//!
+//! A thread is in the list from before the application can know its id until
+//! its last write to the application's memory, so a rendezvous over the list
+//! misses nobody. The list's lock is held only for short looks; no thread
+//! parks with it.
+#![allow(unsafe_code, reason = "hosts threads")]
+
+use crate::arch::{self, Frame};
+use crate::record::Record;
+use crate::{ids, park, process, sys};
+use std::ffi::c_void;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// An upper thread, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadInfo {
+    /// The kernel's id.
+    pub tid: i32,
+    /// The application's id.
+    pub vtid: i32,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct RecordPtr(pub(crate) *mut Record);
+// SAFETY: records are shared by the rules in `record`.
+unsafe impl Send for RecordPtr {}
+
+impl RecordPtr {
+    /// The record.
+    ///
+    /// # Safety
+    /// The list's lock is held or the thread is parked, so it cannot vanish.
+    pub(crate) unsafe fn get<'a>(self) -> &'a Record {
+        // SAFETY: by the caller's promise.
+        unsafe { &*self.0 }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Threads {
+    pub(crate) list: Vec<RecordPtr>,
+    /// Exit status of the first thread once it has ended before others.
+    pub(crate) main_status: i32,
+}
+
+static THREADS: Mutex<Threads> = Mutex::new(Threads {
+    list: Vec::new(),
+    main_status: 0,
+});
+
+/// The list.
+pub(crate) fn lock() -> MutexGuard<'static, Threads> {
+    THREADS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All upper threads of this process.
+pub fn threads() -> Vec<ThreadInfo> {
+    let list = lock();
+    // SAFETY: the lock is held.
+    let records = list.list.iter().map(|r| unsafe { r.get() });
+    records
+        .map(|r| ThreadInfo {
+            tid: r.tid.load(Relaxed),
+            vtid: r.vtid.load(Relaxed),
+        })
+        .collect()
+}
+
+/// The application's id of the calling thread; 0 on a thread that hosts none.
+pub fn current_vtid() -> i32 {
+    Record::current().map_or(0, |r| r.vtid.load(Relaxed))
+}
+
+/// The kernel's id of the thread that the application calls `vtid`.
+pub(crate) fn real_tid(vtid: i32) -> Option<i32> {
+    let list = lock();
+    // SAFETY: the lock is held.
+    let mut records = list.list.iter().map(|r| unsafe { r.get() });
+    records
+        .find(|r| r.vtid.load(Relaxed) == vtid)
+        .map(|r| r.tid.load(Relaxed))
+}
+
+/// The application's id of the thread that the kernel calls `tid`.
+pub(crate) fn virtual_tid(tid: i32) -> Option<i32> {
+    let list = lock();
+    // SAFETY: the lock is held.
+    let mut records = list.list.iter().map(|r| unsafe { r.get() });
+    records
+        .find(|r| r.tid.load(Relaxed) == tid)
+        .map(|r| r.vtid.load(Relaxed))
+}
+
+/// Adds the calling thread with its ids; a new virtual id is chosen when the
+/// record has none: the real one, unless that is in use.
+pub(crate) fn register(record: &Record) {
+    let tid = sys::gettid() as i32;
+    let mut threads = lock();
+    if record.vtid.load(Relaxed) == 0 {
+        let taken = |id: i32| {
+            // SAFETY: the lock is held.
+            threads
+                .list
+                .iter()
+                .any(|r| unsafe { r.get() }.vtid.load(Relaxed) == id)
+                || ids::in_use(id)
+        };
+        let mut id = tid;
+        while taken(id) {
+            id = ids::next_free(id);
+        }
+        record.vtid.store(id, Relaxed);
+    }
+    threads.list.push(RecordPtr(record.me));
+    record.tid.store(tid, Release);
+}
+
+/// Forgets all threads but `record`: in the child of a fork.
+pub(crate) fn keep_only(threads: &mut Threads, record: &Record) {
+    // Records of threads that do not exist here are freed; their hosts'
+    // stacks belong to the lower libc, which frees them after a fork.
+    for other in threads.list.drain(..) {
+        if other.0 != record.me {
+            // SAFETY: made by `Box`, and no thread of this process uses it.
+            drop(unsafe { Box::from_raw(other.0) });
+        }
+    }
+    threads.list.push(RecordPtr(record.me));
+}
+
+/// What a host is to do before it enters the upper half.
+pub(crate) struct Birth {
+    pub(crate) record: Box<Record>,
+    pub(crate) frame: *const Frame,
+    pub(crate) fs: u64,
+    /// Words that get the new thread's id (CLONE_PARENT_SETTID, CLONE_CHILD_SETTID).
+    pub(crate) id_words: [u64; 2],
+}
+
+/// Stack of a host: drivers compile kernels on it.
+const HOST_STACK: usize = 8 << 20;
+
+/// Starts a host for `birth`; the application's id of the new thread, or an errno.
+pub(crate) fn spawn(birth: Box<Birth>) -> Result<i32, i32> {
+    let record = RecordPtr(birth.record.me);
+    let raw = Box::into_raw(birth);
+    let error = create_pthread(host, raw.cast());
+    if error != 0 {
+        // SAFETY: no host was made, so it is still ours.
+        drop(unsafe { Box::from_raw(raw) });
+        return Err(error);
+    }
+    // SAFETY: the host waits until `seen` is set, so the record lives.
+    let record = unsafe { record.get() };
+    loop {
+        let tid = record.tid.load(Acquire);
+        if tid != 0 {
+            break;
+        }
+        // SAFETY: an AtomicI32 and an AtomicU32 have the same representation.
+        let word = unsafe { &*(&raw const record.tid).cast() };
+        sys::futex_wait(word, 0, None);
+    }
+    let vtid = record.vtid.load(Relaxed);
+    // The creator has read what it needs: the host may run and end.
+    record.doing.store(-1, Release);
+    // SAFETY: as above.
+    sys::futex_wake(unsafe { &*(&raw const record.doing).cast() });
+    Ok(vtid)
+}
+
+/// A detached pthread of the lower libc with a host's stack; an errno or 0.
+pub(crate) fn create_pthread(
+    start: extern "C" fn(*mut c_void) -> *mut c_void,
+    argument: *mut c_void,
+) -> i32 {
+    // SAFETY: attributes and handle live across the calls; the argument is the
+    // new thread's.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        libc::pthread_attr_init(&raw mut attributes);
+        libc::pthread_attr_setstacksize(&raw mut attributes, HOST_STACK);
+        libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED);
+        let mut thread: libc::pthread_t = std::mem::zeroed();
+        let error = libc::pthread_create(&raw mut thread, &raw const attributes, start, argument);
+        libc::pthread_attr_destroy(&raw mut attributes);
+        error
+    }
+}
+
+/// Value of `doing` while the creator still looks at the record.
+const BEING_BORN: i32 = -2;
+
+extern "C" fn host(argument: *mut c_void) -> *mut c_void {
+    // SAFETY: made by `spawn` from a Box, given to this host alone.
+    let birth = *unsafe { Box::from_raw(argument.cast::<Birth>()) };
+    let record = Box::into_raw(birth.record);
+    // SAFETY: this host owns the record from now on.
+    let shared = unsafe { &mut *record };
+    shared.lower_fs = arch::fs_base();
+    shared.doing.store(BEING_BORN, Relaxed);
+    // SAFETY: the record lives until `finish` resets GS.
+    unsafe { arch::set_gs_base(record as u64) };
+    let shared: &Record = shared;
+    register(shared);
+    let vtid = shared.vtid.load(Relaxed);
+    for word in birth.id_words {
+        if word != 0 {
+            // SAFETY: an address that the application gave to clone for this.
+            unsafe { *(word as *mut i32) = vtid };
+        }
+    }
+    // SAFETY: AtomicI32 and AtomicU32 have the same representation.
+    let (tid, doing) = unsafe {
+        (
+            &*(&raw const shared.tid).cast(),
+            &*(&raw const shared.doing).cast(),
+        )
+    };
+    sys::futex_wake(tid);
+    while shared.doing.load(Acquire) == BEING_BORN {
+        sys::futex_wait(doing, BEING_BORN as u32, None);
+    }
+    process::hooks().on_thread_start(vtid);
+    // SAFETY: GS is set, hosts are born with all signals blocked, and the
+    // frame lies in the record or in the application's stack.
+    unsafe { arch::enter(record, birth.frame, birth.fs) };
+    finish(record);
+    std::ptr::null_mut()
+}
+
+/// The calling thread's upper thread has ended: what the kernel does at the
+/// end of a thread, with the application's ids.
+pub(crate) fn finish(record: *mut Record) {
+    // SAFETY: still this host's record.
+    let shared = unsafe { &*record };
+    process::hooks().on_thread_exit(shared.vtid.load(Relaxed));
+    release_robust(shared);
+    let word = shared.clear_tid.load(Relaxed);
+    if word != 0 {
+        // SAFETY: an address that the application gave for this; its memory
+        // may be gone, as natively, but then nobody waits for it and glibc
+        // never frees it before.
+        unsafe { std::sync::atomic::AtomicI32::from_ptr(word as *mut i32).store(0, Release) };
+        sys::futex_wake_shared(word, 1);
+    }
+    let last = {
+        let mut threads = lock();
+        threads.list.retain(|r| r.0 != record);
+        if shared.is_main.load(Relaxed) {
+            threads.main_status = shared.exit_status.load(Relaxed);
+        }
+        threads.list.is_empty().then_some(threads.main_status)
+    };
+    park::something_changed();
+    if let Some(status) = last {
+        sys::exit_group(status as u64);
+    }
+    if shared.is_main.load(Relaxed) {
+        wait_as_ended(record);
+    }
+    // SAFETY: the thread hosts nobody any more.
+    unsafe { arch::set_gs_base(0) };
+    // SAFETY: made by `Box`, no longer in the list, GS is zero.
+    drop(unsafe { Box::from_raw(record) });
+}
+
+/// The process's first thread has ended before others. It stays: a process
+/// whose first thread is a zombie has an empty /proc/self.
+pub(crate) fn wait_as_ended(_record: *mut Record) -> ! {
+    // SAFETY: the thread hosts nobody any more; its record is never freed.
+    unsafe { arch::set_gs_base(0) };
+    let never = std::sync::atomic::AtomicU32::new(0);
+    loop {
+        sys::futex_wait(&never, 0, None);
+    }
+}
+
+/// The kernel's exit_robust_list with the virtual id: marks the futexes that
+/// the thread still owns and wakes a waiter of each.
+fn release_robust(record: &Record) {
+    const LIMIT: usize = 2048;
+    const OWNER_DIED: u32 = 0x4000_0000;
+    const WAITERS: u32 = 0x8000_0000;
+    const TID: u32 = 0x3fff_ffff;
+    let head = record.robust_head.load(Relaxed);
+    if head == 0 {
+        return;
+    }
+    let vtid = record.vtid.load(Relaxed) as u32;
+    let read = |address: u64| {
+        // SAFETY: the list that the application registered; a broken one
+        // would end the thread natively too.
+        unsafe { *(address as *const u64) }
+    };
+    let offset = read(head + 8) as i64;
+    let pending = read(head + 16);
+    let release = |entry: u64| {
+        let word = (entry & !1).wrapping_add_signed(offset);
+        // SAFETY: a futex word of the application's, named by its list.
+        let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(word as *mut u32) };
+        let died = |v: u32| (v & TID == vtid).then_some(v & WAITERS | OWNER_DIED);
+        if let Ok(old) = word.fetch_update(Release, Relaxed, died) {
+            // PI futexes (bit 0) are handed over by the kernel, which knows
+            // the real owner.
+            if entry & 1 == 0 && old & WAITERS != 0 {
+                sys::futex_wake_shared(word.as_ptr() as u64, 1);
+            }
+        }
+    };
+    let mut entry = read(head);
+    for _ in 0..LIMIT {
+        if entry & !1 == head {
+            break;
+        }
+        let next = read(entry & !1);
+        if entry & !1 != pending & !1 {
+            release(entry);
+        }
+        entry = next;
+    }
+    if pending & !1 != 0 {
+        release(pending);
+    }
+    // The host's own list again: the kernel must not walk one whose memory
+    // the application frees now.
+    let args = [record.host_robust.load(Relaxed), 24, 0, 0, 0, 0];
+    // SAFETY: the list that the lower libc had registered for this host.
+    unsafe { sys::call(libc::SYS_set_robust_list, args) };
+}
