@@ -13,8 +13,9 @@
 //!
 //! A fork takes all of them in this order and lets go in parent and child.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::arena::Arena;
@@ -24,7 +25,7 @@ use crate::handles::Handles;
 use crate::host::HostMemory;
 use crate::names::Names;
 use crate::record::Recorder;
-use crate::table::{ROWS, Row};
+use crate::table::Row;
 
 /// How the interposer is set up.
 #[derive(Clone)]
@@ -52,8 +53,8 @@ pub(crate) struct Session {
     pub(crate) names: Mutex<Names>,
     pub(crate) callbacks: Callbacks,
     poison: Mutex<Vec<String>>,
-    /// Rows whose refusal has been said.
-    said: Vec<AtomicBool>,
+    /// Functions whose refusal has been said.
+    said: Mutex<HashSet<&'static str>>,
     /// `cuInit` has succeeded in this process.
     pub(crate) initialized: AtomicBool,
     /// This is the child of a fork of an initialised process: see `fork.rs`.
@@ -78,7 +79,7 @@ pub fn init(options: Options) {
         names: Mutex::default(),
         callbacks: Callbacks::default(),
         poison: Mutex::default(),
-        said: ROWS.iter().map(|_| AtomicBool::new(false)).collect(),
+        said: Mutex::default(),
         initialized: AtomicBool::new(false),
         forked: AtomicBool::new(false),
         life: AtomicU32::new(0),
@@ -130,12 +131,13 @@ impl Session {
             .clone()
     }
 
-    /// Says on standard error, once a row, why a call is not supported.
+    /// Says on standard error, once a function, why a call is not supported.
     pub(crate) fn say_refused(&self, row: &Row, why: &str) {
         let first = self
             .said
-            .get(row.id as usize)
-            .is_some_and(|said| !said.swap(true, Ordering::Relaxed));
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(row.base);
         if first {
             eprintln!(
                 "gpuckpt: {} is not supported: {why} (CUDA_ERROR_NOT_SUPPORTED)",

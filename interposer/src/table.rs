@@ -90,3 +90,78 @@ include!(concat!(env!("OUT_DIR"), "/rows.rs"));
 pub fn row(id: u32) -> Option<&'static Row> {
     ROWS.get(id as usize)
 }
+
+/// The coverage page, `docs/api-coverage.md`: what becomes of every symbol.
+pub fn coverage_page() -> String {
+    use std::fmt::Write;
+    let class = |class: Class| ROWS.iter().filter(|row| row.class == class).count();
+    let refused = class(Class::Refused);
+    let mut page = format!(
+        "# Coverage of the CUDA driver API\n\n\
+         Generated from `interposer/table/driver.table` by `GPUCKPT_BLESS=1 cargo test -p interposer --test coverage`.\n\n\
+         {} symbols: {} supported, {refused} refused by name with `CUDA_ERROR_NOT_SUPPORTED`. \
+         `cuGetProcAddress` finds all that the real driver has.\n\n\
+         | class | symbols | at a checkpoint and a restart |\n|---|---|---|\n",
+        ROWS.len(),
+        ROWS.len() - refused,
+    );
+    for (kind, meaning) in [
+        (Class::Query, "asked of the driver; nothing is recorded"),
+        (
+            Class::Work,
+            "drained before a checkpoint; nothing is recorded",
+        ),
+        (
+            Class::Create,
+            "made again; the application keeps its handle or address",
+        ),
+        (Class::Destroy, "the object's records are gone with it"),
+        (Class::State, "the last value is set again"),
+        (Class::Local, "answered without the driver"),
+        (Class::Refused, "refused at the call, for the reason below"),
+    ] {
+        let _ = writeln!(
+            page,
+            "| {} | {} | {meaning} |",
+            format!("{kind:?}").to_lowercase(),
+            class(kind)
+        );
+    }
+    page.push_str("\n## Supported\n\n| function | class | symbols |\n|---|---|---|\n");
+    for (base, rows) in by_base(|row| row.class != Class::Refused) {
+        let symbols: Vec<_> = rows.iter().map(|row| format!("`{}`", row.symbol)).collect();
+        let class = format!("{:?}", rows[0].class).to_lowercase();
+        let _ = writeln!(page, "| {base} | {class} | {} |", symbols.join(" "));
+    }
+    page.push_str("\n## Refused\n");
+    let mut reasons: Vec<&str> = ROWS
+        .iter()
+        .filter_map(|row| match row.handler {
+            Handler::Refused(why) => Some(why),
+            _ => None,
+        })
+        .collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    for reason in reasons {
+        let _ = write!(page, "\n**{reason}**: ");
+        let rows = ROWS
+            .iter()
+            .filter(|row| matches!(row.handler, Handler::Refused(why) if why == reason));
+        let symbols: Vec<_> = rows.map(|row| format!("`{}`", row.symbol)).collect();
+        let _ = writeln!(page, "{}", symbols.join(" "));
+    }
+    page
+}
+
+/// Rows that fit, by base name.
+fn by_base(
+    fits: impl Fn(&Row) -> bool,
+) -> std::collections::BTreeMap<&'static str, Vec<&'static Row>> {
+    let mut bases: std::collections::BTreeMap<&'static str, Vec<&'static Row>> =
+        std::collections::BTreeMap::new();
+    for row in ROWS.iter().filter(|row| fits(row)) {
+        bases.entry(row.base).or_default().push(row);
+    }
+    bases
+}

@@ -1,10 +1,12 @@
 //! Device memory: allocation from the arena, and what is asked about pointers.
 
-use cuda_abi::driver::{CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_VALUE, CUDA_SUCCESS};
+use cuda_abi::driver::{
+    CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_NOT_FOUND, CUDA_SUCCESS,
+};
 
 use super::context::device_of;
 use super::{Call, generic};
-use crate::arena::{Block, Region};
+use crate::arena::{ARENA, Block, Region};
 use crate::driver;
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
@@ -92,7 +94,11 @@ pub(crate) fn address_range(call: &Call) -> u32 {
         .find(call.arg(2))
         .map(|(start, block, _)| (start, block.size));
     let Some((start, size)) = found else {
-        return generic(call);
+        return if ARENA.contains(&call.arg(2)) {
+            CUDA_ERROR_NOT_FOUND.0
+        } else {
+            generic(call)
+        };
     };
     if call.arg(0) != 0 {
         guest::write(call.arg(0), start);
@@ -155,6 +161,9 @@ fn one(call: &Call, id: u32, data: u64, attribute: u32, pointer: u64) -> u32 {
                 cuda_abi::driver::CUDA_ERROR_NOT_SUPPORTED.0
             },
         );
+    }
+    if ARENA.contains(&pointer) {
+        return CUDA_ERROR_INVALID_VALUE.0;
     }
     if attribute == 1 {
         let mut context = 0u64;

@@ -1,0 +1,306 @@
+//! What must fail, fails as documented, and nothing crashes.
+#![allow(
+    unsafe_code,
+    reason = "plays the application, which uses bare pointers"
+)]
+
+mod support;
+
+use support::*;
+
+const INVALID_VALUE: u32 = 1;
+const OUT_OF_MEMORY: u32 = 2;
+const NOT_INITIALIZED: u32 = 3;
+const INVALID_CONTEXT: u32 = 201;
+const INVALID_HANDLE: u32 = 400;
+const NOT_FOUND: u32 = 500;
+const NOT_SUPPORTED: u32 = 801;
+
+/// Runs `test` in a process of its own when the parent is called.
+fn alone(name: &str, variables: &[(&str, &str)], test: impl FnOnce()) -> String {
+    if is_child(name) {
+        init();
+        test();
+        return String::new();
+    }
+    let output = child(name, variables);
+    let (text, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{text}\n{errors}");
+    errors.into_owned()
+}
+
+fn primary() -> u64 {
+    ok("cuInit", &[0]);
+    let context: u64 = get("cuDevicePrimaryCtxRetain", &[0]);
+    ok("cuCtxSetCurrent", &[context]);
+    context
+}
+
+#[test]
+fn wrong_handles_are_told_from_right_ones() {
+    alone("wrong_handles_are_told_from_right_ones", &[], || {
+        assert_eq!(call("cuCtxSynchronize", &[]), NOT_INITIALIZED);
+        let mut value = 0u64;
+        assert_eq!(call("cuMemAlloc_v2", &[at(&mut value), 4]), NOT_INITIALIZED);
+        ok("cuInit", &[0]);
+        assert_eq!(call("cuMemAlloc_v2", &[at(&mut value), 4]), INVALID_CONTEXT);
+        let context = primary();
+        let stream: u64 = get("cuStreamCreate", &[0]);
+        let event: u64 = get("cuEventCreate", &[0]);
+        for wrong in [0x1234, event, context, stream ^ 1, u64::MAX] {
+            assert_eq!(call("cuStreamQuery", &[wrong]), INVALID_HANDLE, "{wrong:x}");
+            assert_eq!(
+                call("cuStreamDestroy_v2", &[wrong]),
+                INVALID_HANDLE,
+                "{wrong:x}"
+            );
+        }
+        for wrong in [0x1234, stream, event] {
+            assert_eq!(
+                call("cuCtxSetCurrent", &[wrong]),
+                INVALID_CONTEXT,
+                "{wrong:x}"
+            );
+            assert_eq!(
+                call("cuModuleUnload", &[wrong]),
+                INVALID_HANDLE,
+                "{wrong:x}"
+            );
+        }
+        ok("cuStreamDestroy_v2", &[stream]);
+        assert_eq!(call("cuStreamSynchronize", &[stream]), INVALID_HANDLE);
+        assert_eq!(call("cuStreamDestroy_v2", &[stream]), INVALID_HANDLE);
+        ok("cuEventDestroy_v2", &[event]);
+        assert_eq!(call("cuEventRecord", &[event, 0]), INVALID_HANDLE);
+        for special in [0, 1, 2] {
+            ok("cuStreamSynchronize", &[special]);
+        }
+    });
+}
+
+#[test]
+fn device_memory_fails_as_documented() {
+    let variables = [("GPUCKPT_MOCK", "memory=67108864")];
+    alone("device_memory_fails_as_documented", &variables, || {
+        primary();
+        let mut value = 0u64;
+        assert_eq!(call("cuMemAlloc_v2", &[at(&mut value), 0]), INVALID_VALUE);
+        assert_eq!(call("cuMemAlloc_v2", &[0, 64]), INVALID_VALUE);
+        assert_eq!(
+            call("cuMemAlloc_v2", &[at(&mut value), 1 << 30]),
+            OUT_OF_MEMORY
+        );
+        assert_eq!(
+            call("cuMemAlloc_v2", &[at(&mut value), u64::MAX]),
+            OUT_OF_MEMORY
+        );
+        assert_eq!(
+            call("cuMemAlloc_v2", &[at(&mut value), 1 << 50]),
+            OUT_OF_MEMORY
+        );
+        let mut blocks = Vec::new();
+        let full = loop {
+            match call("cuMemAlloc_v2", &[at(&mut value), 3 << 20]) {
+                0 => blocks.push(value),
+                status => break status,
+            }
+        };
+        assert_eq!(full, OUT_OF_MEMORY);
+        assert!(blocks.len() >= 10, "{}", blocks.len());
+        let count = blocks.len();
+        for block in blocks.drain(..) {
+            ok("cuMemFree_v2", &[block]);
+            assert_eq!(call("cuMemFree_v2", &[block]), INVALID_VALUE);
+        }
+        for _ in 0..count {
+            blocks.push(get("cuMemAlloc_v2", &[3 << 20]));
+        }
+        assert_eq!(call("cuMemFree_v2", &[blocks[0] + 256]), INVALID_VALUE);
+        assert_eq!(call("cuMemFree_v2", &[0x1234]), INVALID_VALUE);
+        ok("cuMemFree_v2", &[0]);
+        let mut attribute = 0u32;
+        assert_eq!(
+            call(
+                "cuPointerGetAttribute",
+                &[at(&mut attribute), 2, blocks[0] + (3 << 20)]
+            ),
+            INVALID_VALUE
+        );
+    });
+}
+
+#[test]
+fn what_is_refused_is_said_once() {
+    let errors = alone("what_is_refused_is_said_once", &[], || {
+        primary();
+        let mut value = 0u64;
+        for _ in 0..3 {
+            assert_eq!(call("cuGraphCreate", &[at(&mut value), 0]), NOT_SUPPORTED);
+            assert_eq!(
+                call("cuMemAllocAsync", &[at(&mut value), 64, 0]),
+                NOT_SUPPORTED
+            );
+            assert_eq!(
+                call("cuMemAllocAsync_ptsz", &[at(&mut value), 64, 0]),
+                NOT_SUPPORTED
+            );
+            assert_eq!(
+                call("cuMemAllocManaged", &[at(&mut value), 64, 1]),
+                NOT_SUPPORTED
+            );
+            assert_eq!(call("cuEventCreate", &[at(&mut value), 6]), NOT_SUPPORTED);
+        }
+        let table = [0u8; 16];
+        for _ in 0..2 {
+            assert_eq!(
+                call("cuGetExportTable", &[at(&mut value), table.as_ptr() as u64]),
+                NOT_FOUND
+            );
+        }
+        assert!(interposer::preflight().is_empty());
+        let attribute: i32 = get("cuDeviceGetAttribute", &[115, 0]);
+        assert_eq!(
+            attribute, 0,
+            "memory pools are refused, so they are not advertised"
+        );
+    });
+    if is_child("what_is_refused_is_said_once") {
+        return;
+    }
+    let count = |what: &str| errors.matches(what).count();
+    assert_eq!(
+        count("gpuckpt: cuGraphCreate is not supported: graphs"),
+        1,
+        "{errors}"
+    );
+    assert_eq!(
+        count("gpuckpt: cuMemAllocAsync is not supported"),
+        1,
+        "{errors}"
+    );
+    assert_eq!(count("-cudart shared"), 1, "{errors}");
+}
+
+#[test]
+fn a_child_of_a_fork_has_no_cuda() {
+    alone("a_child_of_a_fork_has_no_cuda", &[], || {
+        let fork = |expected: u32| {
+            interposer::before_fork();
+            // SAFETY: the child only makes calls and leaves.
+            let pid = unsafe { libc::fork() };
+            interposer::after_fork(pid == 0);
+            if pid == 0 {
+                let mut count = 0i32;
+                let init = call("cuInit", &[0]);
+                let status = call("cuDeviceGetCount", &[at(&mut count)]);
+                // SAFETY: leaves without running anything of the parent's.
+                unsafe { libc::_exit(i32::from(!(init == expected && status == expected))) };
+            }
+            let mut status = 0;
+            // SAFETY: our own child.
+            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            assert_eq!(status, 0);
+        };
+        fork(0);
+        primary();
+        fork(NOT_INITIALIZED);
+        let block: u64 = get("cuMemAlloc_v2", &[64]);
+        ok("cuMemFree_v2", &[block]);
+    });
+}
+
+#[test]
+fn refused_addresses_poison_but_do_not_stop() {
+    let variables = [("GPUCKPT_MOCK", "refuse-address")];
+    alone(
+        "refused_addresses_poison_but_do_not_stop",
+        &variables,
+        || {
+            primary();
+            assert!(interposer::preflight().is_empty());
+            let block: u64 = get("cuMemAlloc_v2", &[1 << 20]);
+            ok("cuMemsetD32_v2", &[block, 42, 1000]);
+            assert_eq!(words(block, 1000), [42; 1000]);
+            let refusals = interposer::preflight();
+            assert_eq!(refusals.len(), 1);
+            assert!(refusals[0].why.contains("arena"), "{refusals:?}");
+        },
+    );
+}
+
+static ORDER: std::sync::Mutex<Vec<u64>> = std::sync::Mutex::new(Vec::new());
+
+extern "C" fn host(data: u64) {
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    ORDER.lock().unwrap().push(data);
+}
+
+extern "C" fn stream_callback(_stream: u64, status: u32, data: u64) {
+    ORDER.lock().unwrap().push(data + u64::from(status));
+}
+
+#[test]
+fn callbacks_run_in_stream_order_and_are_drained() {
+    alone("callbacks_run_in_stream_order_and_are_drained", &[], || {
+        primary();
+        start_callback_thread();
+        let stream: u64 = get("cuStreamCreate", &[1]);
+        for i in 0..20u64 {
+            if i % 2 == 0 {
+                ok(
+                    "cuLaunchHostFunc",
+                    &[stream, host as extern "C" fn(u64) as usize as u64, i],
+                );
+            } else {
+                let function = stream_callback as extern "C" fn(u64, u32, u64) as usize as u64;
+                ok("cuStreamAddCallback", &[stream, function, i, 0]);
+            }
+        }
+        interposer::drain(std::time::Instant::now() + std::time::Duration::from_secs(20)).unwrap();
+        assert_eq!(*ORDER.lock().unwrap(), (0..20).collect::<Vec<u64>>());
+        interposer::resume();
+        // Nobody runs this one's callback in time: the drain ends at its deadline, the job goes on.
+        ok(
+            "cuLaunchHostFunc",
+            &[stream, slow as extern "C" fn(u64) as usize as u64, 0],
+        );
+        let drained =
+            interposer::drain(std::time::Instant::now() + std::time::Duration::from_millis(50));
+        assert!(drained.is_err());
+        ok("cuStreamSynchronize", &[stream]);
+        assert!(
+            interposer::drain(std::time::Instant::now() + std::time::Duration::from_secs(20))
+                .is_ok()
+        );
+    });
+}
+
+extern "C" fn slow(_: u64) {
+    std::thread::sleep(std::time::Duration::from_millis(400));
+}
+
+#[test]
+fn many_allocations_leave_nothing() {
+    alone("many_allocations_leave_nothing", &[], || {
+        primary();
+        let before = interposer::snapshot_log().unwrap().len();
+        for round in 0..200_000u64 {
+            let block: u64 = get("cuMemAlloc_v2", &[64 + round % 5000]);
+            ok("cuMemFree_v2", &[block]);
+        }
+        for _ in 0..10_000 {
+            let event: u64 = get("cuEventCreate", &[2]);
+            ok("cuEventDestroy_v2", &[event]);
+        }
+        let after = interposer::snapshot_log().unwrap().len();
+        assert!(after < before + 200, "{before} -> {after}");
+        let summary = interposer::summary();
+        assert!(
+            summary.records_total > 410_000 && summary.records_live < 10,
+            "{summary:?}"
+        );
+    });
+}

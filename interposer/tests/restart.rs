@@ -1,0 +1,322 @@
+//! A checkpoint in one process, the restart in another: one of everything.
+#![allow(
+    unsafe_code,
+    reason = "plays the application, which uses bare pointers"
+)]
+
+mod support;
+
+use serde::{Deserialize, Serialize};
+use support::*;
+
+#[derive(Serialize, Deserialize, Default)]
+struct App {
+    primary: u64,
+    created: u64,
+    module: u64,
+    function: u64,
+    counter: u64,
+    library: u64,
+    kernel: u64,
+    library_counter: u64,
+    data: Vec<(u64, usize)>,
+    pitched: (u64, u64),
+    pinned: u64,
+    streams: Vec<u64>,
+    events: Vec<u64>,
+    name: u64,
+    link: u64,
+}
+
+/// Makes one of everything.
+fn build() -> App {
+    let mut app = App::default();
+    ok("cuInit", &[0]);
+    app.primary = get("cuDevicePrimaryCtxRetain", &[0]);
+    ok("cuDevicePrimaryCtxRetain", &[at(&mut app.link), 0]);
+    app.created = get("cuCtxCreate_v2", &[0, 0]);
+    ok("cuCtxPopCurrent_v2", &[0]);
+    ok("cuCtxPushCurrent_v2", &[app.primary]);
+    ok("cuCtxPushCurrent_v2", &[app.created]);
+    ok("cuCtxSetLimit", &[0, 8192]);
+    ok("cuCtxPopCurrent_v2", &[0]);
+    ok("cuCtxSetLimit", &[0, 2048]);
+    ok("cuCtxSetLimit", &[0, 4096]);
+    let image = ptx();
+    app.module = get("cuModuleLoadData", &[image.as_ptr() as u64]);
+    app.function = get(
+        "cuModuleGetFunction",
+        &[app.module, c"bump".as_ptr() as u64],
+    );
+    let mut bytes = 0u64;
+    ok(
+        "cuModuleGetGlobal_v2",
+        &[
+            at(&mut app.counter),
+            at(&mut bytes),
+            app.module,
+            c"counter".as_ptr() as u64,
+        ],
+    );
+    assert_eq!(bytes, 8);
+    app.library = get(
+        "cuLibraryLoadData",
+        &[image.as_ptr() as u64, 0, 0, 0, 0, 0, 0],
+    );
+    app.kernel = get(
+        "cuLibraryGetKernel",
+        &[app.library, c"bump".as_ptr() as u64],
+    );
+    ok("cuFuncSetAttribute", &[app.function, 8, 1024]);
+    for size in [1usize, 300, 4096, 700_000, 5 << 20] {
+        let block: u64 = get("cuMemAlloc_v2", &[4 * size as u64]);
+        assert_eq!(block % 256, 0);
+        assert!(
+            (0x1000_0000_0000..0x1400_0000_0000).contains(&block),
+            "{block:x}"
+        );
+        ok("cuMemsetD32_v2", &[block, size as u64, size as u64]);
+        app.data.push((block, size));
+    }
+    let hole: u64 = get("cuMemAlloc_v2", &[1 << 16]);
+    let after: u64 = get("cuMemAlloc_v2", &[64]);
+    app.data.push((after, 16));
+    ok("cuMemFree_v2", &[hole]);
+    ok("cuMemsetD32_v2", &[after, 0xabcd, 16]);
+    ok(
+        "cuMemAllocPitch_v2",
+        &[at(&mut app.pitched.0), at(&mut app.pitched.1), 100, 7, 4],
+    );
+    app.pinned = get("cuMemHostAlloc", &[8192, 1]);
+    for flags in [0, 1] {
+        app.streams.push(get("cuStreamCreate", &[flags]));
+    }
+    let gone: u64 = get("cuStreamCreate", &[0]);
+    ok("cuStreamDestroy_v2", &[gone]);
+    app.events = (0..3).map(|_| get("cuEventCreate", &[0])).collect();
+    ok("cuEventRecord", &[app.events[0], app.streams[0]]);
+    work(&app, 7);
+    ok("cuEventRecord", &[app.events[1], app.streams[0]]);
+    ok("cuFuncGetName", &[at(&mut app.name), app.function]);
+    // A list in device memory: addresses are data.
+    let next = app.data[2].0;
+    ok(
+        "cuMemcpyHtoD_v2",
+        &[app.data[1].0, std::ptr::from_ref(&next) as u64, 8],
+    );
+    app
+}
+
+/// Some work on every path, still running when it returns.
+fn work(app: &App, value: u32) {
+    let (block, n) = app.data[3];
+    bump(app.function, app.streams[0], block, n as u32, value);
+    bump(app.kernel, app.streams[0], block, n as u32, value);
+    ok(
+        "cuMemcpyDtoHAsync_v2",
+        &[app.pinned, block, 4096, app.streams[0]],
+    );
+    ok("cuEventRecord", &[app.events[0], app.streams[0]]);
+    ok("cuStreamWaitEvent", &[app.streams[1], app.events[0], 0]);
+    bump(app.kernel, app.streams[1], block, 1000, 1);
+}
+
+/// Everything that can be seen, as text.
+fn see(app: &App) -> String {
+    use std::fmt::Write;
+    let mut seen = String::new();
+    ok("cuCtxSynchronize", &[]);
+    for &(block, n) in &app.data {
+        let sum = words(block, n).iter().fold(0u64, |sum, &w| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(w))
+        });
+        let (mut start, mut size) = (0u64, 0u64);
+        ok(
+            "cuMemGetAddressRange_v2",
+            &[at(&mut start), at(&mut size), block + 2],
+        );
+        let _ = writeln!(seen, "block {block:x} {n} {sum:x} range {start:x} {size}");
+    }
+    // SAFETY: pinned memory of 8192 bytes.
+    let pinned = unsafe { std::slice::from_raw_parts(app.pinned as *const u32, 2048) };
+    let _ = writeln!(
+        seen,
+        "pinned {:x} {:?} {}",
+        app.pinned,
+        &pinned[..4],
+        pinned.iter().map(|&w| u64::from(w)).sum::<u64>()
+    );
+    let flags: u32 = get("cuMemHostGetFlags", &[app.pinned]);
+    let _ = writeln!(seen, "pinned flags {flags}");
+    let mut library_counter = app.library_counter;
+    if library_counter == 0 {
+        let mut bytes = 0u64;
+        let name = c"counter".as_ptr() as u64;
+        ok(
+            "cuLibraryGetGlobal",
+            &[at(&mut library_counter), at(&mut bytes), app.library, name],
+        );
+    }
+    let _ = writeln!(
+        seen,
+        "counters {:?} {:?}",
+        words(app.counter, 2),
+        words(library_counter, 2)
+    );
+    for &stream in &app.streams {
+        let (mut flags, mut priority, mut context, mut id) = (0u32, 0i32, 0u64, 0u64);
+        ok("cuStreamGetFlags", &[stream, at(&mut flags)]);
+        ok("cuStreamGetPriority", &[stream, at(&mut priority)]);
+        ok("cuStreamGetCtx", &[stream, at(&mut context)]);
+        ok("cuStreamGetId", &[stream, at(&mut id)]);
+        let _ = writeln!(
+            seen,
+            "stream {stream:x} {flags} {priority} {context:x} {id:x} {}",
+            call("cuStreamQuery", &[stream])
+        );
+    }
+    for &event in &app.events {
+        let _ = writeln!(seen, "event {event:x} {}", call("cuEventQuery", &[event]));
+    }
+    let current: u64 = get("cuCtxGetCurrent", &[]);
+    let limit: u64 = get("cuCtxGetLimit", &[0]);
+    let (mut active, mut flags) = (0u32, 0u32);
+    ok(
+        "cuDevicePrimaryCtxGetState",
+        &[0, at(&mut flags), at(&mut active)],
+    );
+    let _ = writeln!(
+        seen,
+        "current {current:x} limit {limit} primary {flags} {active}"
+    );
+    let mut attribute = 0i32;
+    ok("cuFuncGetAttribute", &[at(&mut attribute), 8, app.function]);
+    let _ = writeln!(seen, "dynamic shared memory {attribute}");
+    // SAFETY: a name that the interposer gave out.
+    let name = unsafe { std::ffi::CStr::from_ptr(app.name as *const _) };
+    let _ = writeln!(seen, "name {name:?}");
+    let again: u64 = get(
+        "cuModuleGetFunction",
+        &[app.module, c"bump".as_ptr() as u64],
+    );
+    let module: u64 = get("cuFuncGetModule", &[app.function]);
+    let library: u64 = get("cuKernelGetLibrary", &[app.kernel]);
+    assert_eq!(
+        (again, module, library),
+        (app.function, app.module, app.library)
+    );
+    for attribute in [1u32, 2, 3, 7, 9, 11, 12] {
+        let mut value = [0u64; 2];
+        ok(
+            "cuPointerGetAttribute",
+            &[at(&mut value), u64::from(attribute), app.data[2].0 + 8],
+        );
+        let _ = writeln!(seen, "pointer attribute {attribute}: {:x}", value[0]);
+    }
+    seen
+}
+
+#[test]
+fn first_life() {
+    if !is_child("first_life") {
+        return;
+    }
+    init();
+    let mut app = build();
+    let mut bytes = 0u64;
+    ok(
+        "cuLibraryGetGlobal",
+        &[
+            at(&mut app.library_counter),
+            at(&mut bytes),
+            app.library,
+            c"counter".as_ptr() as u64,
+        ],
+    );
+    let seen = {
+        // The image is taken with the work in flight; what is seen afterwards is what it must hold.
+        let image = checkpoint(&app);
+        save(&image, variable("IMAGE").as_ref());
+        see(&app)
+    };
+    std::fs::write(variable("SEEN"), seen).unwrap();
+    println!("FIRST done");
+}
+
+#[test]
+fn next_life() {
+    if !is_child("next_life") {
+        return;
+    }
+    init();
+    let app: App = restart(&load(variable("IMAGE").as_ref())).unwrap();
+    let expected = std::fs::read_to_string(variable("SEEN")).unwrap();
+    assert_eq!(see(&app), expected);
+    // Old against new, old against old, and never recorded.
+    let mut time = 0f32;
+    ok(
+        "cuEventElapsedTime",
+        &[at(&mut time), app.events[0], app.events[1]],
+    );
+    assert!((0.0..60_000.0).contains(&time.abs()), "{time}");
+    ok("cuEventRecord", &[app.events[1], app.streams[0]]);
+    ok("cuEventSynchronize", &[app.events[1]]);
+    ok(
+        "cuEventElapsedTime",
+        &[at(&mut time), app.events[0], app.events[1]],
+    );
+    assert!((0.0..60_000.0).contains(&time), "{time}");
+    assert_eq!(
+        call(
+            "cuEventElapsedTime",
+            &[at(&mut time), app.events[0], app.events[2]]
+        ),
+        400
+    );
+    // Both references of the primary context are there, and the stack below it.
+    work(&app, 9);
+    let image = checkpoint(&app);
+    save(&image, variable("IMAGE").as_ref());
+    std::fs::write(variable("SEEN"), see(&app)).unwrap();
+    ok("cuDevicePrimaryCtxRelease_v2", &[0]);
+    assert_eq!(words(app.data[5].0, 16), [0xabcd; 16]);
+    for &(block, _) in &app.data {
+        ok("cuMemFree_v2", &[block]);
+    }
+    ok("cuMemFree_v2", &[app.pitched.0]);
+    ok("cuMemFreeHost", &[app.pinned]);
+    for &event in &app.events {
+        ok("cuEventDestroy_v2", &[event]);
+        assert_eq!(call("cuEventQuery", &[event]), 400);
+    }
+    ok("cuCtxDestroy_v2", &[app.created]);
+    ok("cuDevicePrimaryCtxRelease_v2", &[0]);
+    assert_ne!(call("cuDevicePrimaryCtxRelease_v2", &[0]), 0);
+    let summary = interposer::summary();
+    assert_eq!(
+        (
+            summary.allocations,
+            summary.pinned,
+            summary.modules,
+            summary.events
+        ),
+        (0, 0, 0, 0)
+    );
+    println!("NEXT {} {}", summary.restarts, summary.records_live);
+}
+
+#[test]
+fn a_chain_of_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, seen) = (folder.path().join("image"), folder.path().join("seen"));
+    let variables = [
+        ("IMAGE", image.to_str().unwrap()),
+        ("SEEN", seen.to_str().unwrap()),
+    ];
+    child_says("first_life", &variables, "FIRST");
+    for life in 1..=10 {
+        let said = child_says("next_life", &variables, "NEXT");
+        // The library is left, and cuInit; nothing else lives.
+        assert_eq!(said, format!("{life} 3"));
+    }
+}
