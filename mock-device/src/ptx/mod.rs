@@ -11,10 +11,20 @@
 //! [`Memory`]. What it cannot execute is refused by [`Module::parse`], by
 //! name; nothing unsupported is found at run time.
 
+mod ast;
+mod code;
+mod cursor;
+mod decode;
+mod describe;
 mod error;
+mod exec;
 mod launch;
+mod lexer;
 mod memory;
 mod module;
+mod parse_body;
+mod parser;
+mod types;
 
 pub use error::{Fault, FaultKind, PtxError};
 pub use launch::{Launch, LaunchStats};
@@ -22,3 +32,9 @@ pub use memory::{LOCAL_WINDOW, Memory, PARAM_WINDOW, Region, SHARED_WINDOW};
 pub use module::{
     Executable, Kernel, KernelInfo, Linkage, Module, Param, Placement, Space, Variable,
 };
+
+/// Cores of this machine, at least 1.
+pub(crate) fn cores() -> usize {
+    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}

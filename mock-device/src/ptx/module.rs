@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Fault, Launch, LaunchStats, PtxError};
+use super::code::{CONST, CallSite, Code, ConstValue, Inst, Slot};
+use super::describe::{Entry, Piece, kernels, pieces, variable};
+use super::exec::cx::{CODE_STEP, Rows};
+use super::types::Width;
+use super::{Fault, Launch, LaunchStats, PtxError, decode, launch, parser};
 
 /// State space of a module-scope variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +94,25 @@ pub struct Placement<'a> {
     pub code: u64,
 }
 
+/// Code of a module, the same for every instantiation.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) code: Vec<Inst>,
+    pub(super) functions: Vec<Code>,
+    pub(super) sites: Vec<CallSite>,
+}
+
 /// A parsed and decoded PTX module.
 #[derive(Debug)]
 pub struct Module {
     variables: Vec<Variable>,
+    initial: Vec<Vec<Piece>>,
     kernels: Vec<KernelInfo>,
+    entries: Vec<Entry>,
+    constants: Vec<(Slot, Width, ConstValue)>,
+    constant_bytes: u32,
+    shared_offsets: Vec<u64>,
+    pub(super) image: Image,
 }
 
 impl Module {
@@ -103,10 +121,27 @@ impl Module {
     /// # Errors
     /// [`PtxError`] with the line; `Unsupported` names the opcode or directive.
     pub fn parse(source: &str) -> Result<Module, PtxError> {
-        let _ = source;
-        Err(PtxError::Unsupported {
-            line: 1,
-            what: "PTX".into(),
+        let ast = parser::parse(source)?;
+        let unit = decode::decode(&ast)?;
+        let initial = unit
+            .variables
+            .iter()
+            .map(|v| pieces(v, &unit))
+            .collect::<Result<_, _>>()?;
+        let (kernels, entries) = kernels(&ast, &unit).into_iter().unzip();
+        Ok(Module {
+            variables: unit.variables.iter().map(variable).collect(),
+            initial,
+            kernels,
+            entries,
+            shared_offsets: unit.shared.iter().map(|s| s.offset).collect(),
+            constants: unit.constants,
+            constant_bytes: unit.constant_bytes,
+            image: Image {
+                code: unit.code,
+                functions: unit.functions,
+                sites: unit.sites,
+            },
         })
     }
 
@@ -129,9 +164,46 @@ impl Module {
         if placement.variables.len() != self.variables.len() {
             return Err(PtxError::Placement("wrong number of addresses".into()));
         }
+        for (variable, &address) in self.variables.iter().zip(placement.variables) {
+            if address % variable.align.max(1) != 0 {
+                let message = format!("`{}` at {address:#x} is not aligned", variable.name);
+                return Err(PtxError::Placement(message));
+            }
+        }
+        let mut constants = Rows::new(self.constant_bytes);
+        for &(slot, width, value) in &self.constants {
+            let value = self.resolve(value, placement.variables, placement.code);
+            let at = (slot & !CONST) as usize;
+            let row = &mut constants.bytes_mut()[at..at + width.row() as usize];
+            if width == Width::Pred {
+                row.fill(if value != 0 { 0xff } else { 0 });
+                continue;
+            }
+            let size = row.len() / 32;
+            let bytes = value.to_le_bytes();
+            row.chunks_exact_mut(size)
+                .for_each(|lane| lane.copy_from_slice(&bytes[..size]));
+        }
         Ok(Executable {
             module: self.clone(),
+            constants: Arc::new(constants),
+            variables: placement.variables.into(),
+            code: placement.code,
         })
+    }
+
+    fn resolve(&self, value: ConstValue, variables: &[u64], code: u64) -> u128 {
+        let address = match value {
+            ConstValue::Bits(bits) => return bits,
+            ConstValue::Variable { index, addend } => {
+                variables[index as usize].wrapping_add(addend as u64)
+            }
+            ConstValue::Shared { index, addend } => {
+                self.shared_offsets[index as usize].wrapping_add(addend as u64)
+            }
+            ConstValue::Function { index } => code.wrapping_add(u64::from(index) * CODE_STEP),
+        };
+        address.into()
     }
 }
 
@@ -139,6 +211,9 @@ impl Module {
 #[derive(Debug, Clone)]
 pub struct Executable {
     module: Arc<Module>,
+    pub(super) constants: Arc<Rows>,
+    variables: Arc<[u64]>,
+    pub(super) code: u64,
 }
 
 impl Executable {
@@ -151,7 +226,22 @@ impl Executable {
     /// initialiser with symbols resolved, zero where there is none. Exactly
     /// [`Variable::size`] bytes. Empty for `.extern` variables.
     pub fn initial_bytes(&self, index: usize) -> Vec<u8> {
-        vec![0; self.module.variables[index].size as usize]
+        let variable = &self.module.variables[index];
+        if variable.linkage == Linkage::Extern {
+            return Vec::new();
+        }
+        let mut bytes = Vec::new();
+        for piece in &self.module.initial[index] {
+            match piece {
+                Piece::Bytes(piece) => bytes.extend(piece),
+                Piece::Address { value, shift, size } => {
+                    let address = self.module.resolve(*value, &self.variables, self.code);
+                    bytes.extend(&(address >> shift).to_le_bytes()[..*size as usize]);
+                }
+            }
+        }
+        bytes.resize(variable.size as usize, 0);
+        bytes
     }
 
     /// The kernel of that name.
@@ -177,18 +267,20 @@ impl Kernel {
         &self.executable.module.kernels[self.index]
     }
 
+    pub(super) fn executable(&self) -> &Executable {
+        &self.executable
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        self.executable.module.entries[self.index]
+    }
+
     /// Runs the whole grid and returns when every block has ended.
     ///
     /// # Errors
     /// The first [`Fault`] of any thread. Other blocks may have run or not;
     /// what they wrote stays.
     pub fn launch(&self, launch: &Launch<'_>) -> Result<LaunchStats, Fault> {
-        Err(Fault {
-            kind: super::FaultKind::BadLaunch,
-            kernel: self.info().name.clone(),
-            line: 0,
-            block: [0; 3],
-            thread: launch.block.map(|_| 0),
-        })
+        launch::run(self, launch)
     }
 }

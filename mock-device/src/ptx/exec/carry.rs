@@ -1,0 +1,74 @@
+//! Extended-precision arithmetic: `add.cc`, `addc`, `sub.cc`, `subc`,
+//! `mad.cc`, `madc`. The carry flag is a predicate row of the function.
+
+use super::super::code::{Handler, Inst, NONE};
+use super::super::types::Ty;
+use super::cx::{Cx, LANES, Lane};
+use super::lanes::handler;
+
+/// Handler: sources `s[0..3]`, carry in `s[3]`, carry out `e`.
+pub(in crate::ptx) fn handler(head: &str, ty: Ty, part: Option<&str>) -> Option<Handler> {
+    macro_rules! chain {
+        ($t:ty, $wide:ty, $signed:ty, $wider:ty) => {
+            match (head, part) {
+                ("add", None) => handler!(|cx, i| chain::<$t>(cx, i, |a, b, _c, carry| {
+                    let (sum, one) = a.overflowing_add(b);
+                    let (sum, two) = sum.overflowing_add(<$t>::from(carry));
+                    (sum, one | two)
+                })),
+                ("sub", None) => handler!(|cx, i| chain::<$t>(cx, i, |a, b, _c, borrow| {
+                    let (rest, one) = a.overflowing_sub(b);
+                    let (rest, two) = rest.overflowing_sub(<$t>::from(borrow));
+                    (rest, one | two)
+                })),
+                ("mad", Some("lo")) => handler!(|cx, i| chain::<$t>(cx, i, |a, b, c, carry| {
+                    let (sum, one) = a.wrapping_mul(b).overflowing_add(c);
+                    let (sum, two) = sum.overflowing_add(<$t>::from(carry));
+                    (sum, one | two)
+                })),
+                ("mad", Some("hi")) if ty.is_signed() => {
+                    handler!(|cx, i| chain::<$t>(cx, i, |a, b, c, carry| {
+                        let product = <$wider>::from(a as $signed) * <$wider>::from(b as $signed);
+                        let (sum, one) = ((product >> <$t>::BITS) as $t).overflowing_add(c);
+                        let (sum, two) = sum.overflowing_add(<$t>::from(carry));
+                        (sum, one | two)
+                    }))
+                }
+                ("mad", Some("hi")) => handler!(|cx, i| chain::<$t>(cx, i, |a, b, c, carry| {
+                    let product = <$wide>::from(a) * <$wide>::from(b);
+                    let (sum, one) = ((product >> <$t>::BITS) as $t).overflowing_add(c);
+                    let (sum, two) = sum.overflowing_add(<$t>::from(carry));
+                    (sum, one | two)
+                })),
+                _ => return None,
+            }
+        };
+    }
+    Some(match ty {
+        Ty::U32 | Ty::S32 => chain!(u32, u64, i32, i64),
+        Ty::U64 | Ty::S64 => chain!(u64, u128, i64, i128),
+        _ => return None,
+    })
+}
+
+#[inline(always)]
+fn chain<T: Lane>(cx: &mut Cx<'_>, i: &Inst, f: impl Fn(T, T, T, bool) -> (T, bool)) {
+    let (a, b) = (cx.row::<T>(i.s[0]), cx.row::<T>(i.s[1]));
+    let c = if i.s[2] == NONE {
+        [T::default(); LANES]
+    } else {
+        *cx.row::<T>(i.s[2])
+    };
+    let carry_in = if i.s[3] == NONE { 0 } else { cx.pred(i.s[3]) };
+    let mut out = [T::default(); LANES];
+    let mut carry_out = 0;
+    for lane in 0..LANES {
+        let (value, carry) = f(a[lane], b[lane], c[lane], carry_in >> lane & 1 != 0);
+        out[lane] = value;
+        carry_out |= u32::from(carry) << lane;
+    }
+    cx.put(i.d, &out);
+    if i.e != NONE {
+        cx.put_pred(i.e, carry_out);
+    }
+}
