@@ -36,6 +36,9 @@ pub(crate) struct Context {
     /// Tells running kernels to give up.
     stop: AtomicBool,
     pub(crate) flags: AtomicU32,
+    /// Retains of a primary context (they outlive a reset), attaches of
+    /// another.
+    pub(crate) references: Mutex<u32>,
     pub(crate) settings: Mutex<Settings>,
     order: Mutex<Order>,
     owned: Mutex<Owned>,
@@ -44,8 +47,6 @@ pub(crate) struct Context {
 /// What a program sets and asks for again.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Retains of a primary context, attaches of another.
-    pub(crate) references: u32,
     pub(crate) limits: [u64; 11],
     pub(crate) cache: u32,
     pub(crate) banks: u32,
@@ -63,7 +64,6 @@ impl Default for Settings {
         limits[CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT as usize] = 2048;
         limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY as usize] = 64;
         Settings {
-            references: 1,
             limits,
             cache: CU_FUNC_CACHE_PREFER_NONE,
             banks: CU_SHARED_MEM_CONFIG_FOUR_BYTE_BANK_SIZE,
@@ -101,6 +101,7 @@ impl Context {
             error: AtomicU32::new(0),
             stop: AtomicBool::new(false),
             flags: AtomicU32::new(flags),
+            references: Mutex::new(1),
             settings: Mutex::default(),
             order: Mutex::default(),
             owned: Mutex::default(),
@@ -112,18 +113,19 @@ impl Context {
         Context {
             primary: true,
             destroyed: AtomicBool::new(true),
+            references: Mutex::new(0),
             ..Context::new(driver, handle, device, 0)
         }
     }
 
     /// `cuDevicePrimaryCtxRetain`: one more user, or a new life.
     pub(crate) fn retain_primary(&self, driver: &Driver) {
-        let mut settings = lock(&self.settings);
+        let mut references = lock(&self.references);
+        *references += 1;
         if !self.is_destroyed() {
-            settings.references += 1;
             return;
         }
-        *settings = Settings::default();
+        *lock(&self.settings) = Settings::default();
         self.generation.store(driver.next_id(), Ordering::Relaxed);
         self.error.store(0, Ordering::Relaxed);
         self.stop.store(false, Ordering::Relaxed);
@@ -169,16 +171,16 @@ impl Context {
     }
 
     /// The calling thread's default stream.
-    pub(crate) fn per_thread(self: &Arc<Self>, driver: &Driver) -> Answer<Arc<Stream>> {
+    pub(crate) fn per_thread(self: &Arc<Self>, driver: &Driver) -> Arc<Stream> {
         let mut order = lock(&self.order);
         if let Some(stream) = order.per_thread.get(&thread::number()) {
-            return Ok(stream.clone());
+            return stream.clone();
         }
         let stream = Arc::new(Stream::new(driver, self, 2, Kind::Blocking, 0, 0));
         order.per_thread.insert(thread::number(), stream.clone());
         drop(order);
-        thread::has_stream_in(self)?;
-        Ok(stream)
+        thread::has_stream_in(self);
+        stream
     }
 
     /// A thread has ended: so does its default stream.
@@ -243,6 +245,15 @@ impl Context {
             stream.lane.push(after, ticket.clone(), Box::new(run));
         }
         ticket
+    }
+
+    /// Whether the legacy default stream, and what it waits for, is done.
+    pub(crate) fn legacy_is_idle(&self) -> bool {
+        let mut order = lock(&self.order);
+        let mut before = Vec::new();
+        order.implied(Kind::Legacy, &mut before);
+        before.extend(order.legacy.as_ref().and_then(|s| s.last()));
+        before.iter().all(|ticket| ticket.is_done())
     }
 
     /// Waits for everything accepted so far.

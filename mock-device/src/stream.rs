@@ -37,12 +37,15 @@ pub(crate) struct Stream {
     last: Mutex<Option<Arc<Ticket>>>,
 }
 
+type DeviceWork = Box<dyn FnOnce(&Arc<Context>) -> Answer + Send>;
+type OtherWork = Box<dyn FnOnce(&Arc<Context>) + Send>;
+
 /// What an entry of a stream does.
 pub(crate) enum Work {
     /// Device work: skipped in a poisoned context; its error poisons.
-    Device(Box<dyn FnOnce(&Arc<Context>) -> Answer + Send>),
+    Device(DeviceWork),
     /// Runs in any case (callbacks learn the error by themselves).
-    Always(Box<dyn FnOnce(&Arc<Context>) + Send>),
+    Always(OtherWork),
     /// Marks a place in the stream.
     Nothing,
 }
@@ -145,7 +148,7 @@ pub(crate) fn resolve_any(
     }
     let context = thread::alive()?;
     let stream = if handle == 2 || (handle == 0 && per_thread) {
-        context.per_thread(driver)?
+        context.per_thread(driver)
     } else {
         context.legacy(driver)
     };

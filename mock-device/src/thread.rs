@@ -5,9 +5,15 @@
 //! gpuckpt has to be on the right thread pointer when it calls the driver,
 //! and the mock stops the process at the first call where it is not.
 
+#![allow(
+    unsafe_code,
+    reason = "a key of the threads library tells when a thread ends"
+)]
+
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use cuda_abi::driver::result::*;
 
@@ -36,21 +42,56 @@ thread_local! {
             last: Cell::new(!MARK),
         }
     };
-    static STACK: RefCell<Stack> = const { RefCell::new(Stack { contexts: Vec::new(), streams_in: Vec::new() }) };
+    // Without a destructor as well: those run at exit() before the program's
+    // own handlers, which may still use the driver.
+    static STACK: RefCell<ManuallyDrop<Stack>> = const {
+        RefCell::new(ManuallyDrop::new(Stack {
+            contexts: Vec::new(),
+            streams_in: Vec::new(),
+            watched: false,
+        }))
+    };
 }
 
 struct Stack {
     contexts: Vec<Arc<Context>>,
     /// Contexts in which this thread has a default stream of its own.
     streams_in: Vec<Weak<Context>>,
+    /// Whether [`at_thread_exit`] will be called.
+    watched: bool,
 }
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        for context in self.streams_in.drain(..).filter_map(|c| c.upgrade()) {
-            context.forget_thread(number());
-        }
+/// Ends what a thread had: called by the threads library, at the end of a
+/// thread but not of the process.
+extern "C" fn at_thread_exit(_: *mut libc::c_void) {
+    let (contexts, streams_in) = STACK.with(|s| {
+        let stack = &mut **s.borrow_mut();
+        stack.watched = false;
+        (
+            std::mem::take(&mut stack.contexts),
+            std::mem::take(&mut stack.streams_in),
+        )
+    });
+    if crate::driver::alive().is_err() {
+        // A forked child: another thread may have held any lock.
+        std::mem::forget((contexts, streams_in));
+        return;
     }
+    for context in streams_in.iter().filter_map(Weak::upgrade) {
+        context.forget_thread(number());
+    }
+}
+
+/// The key whose destructor is [`at_thread_exit`].
+fn exit_key() -> Option<libc::pthread_key_t> {
+    static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
+    *KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: the key is ours, and the function lives as long as the
+        // process: the library is never unloaded.
+        let answer = unsafe { libc::pthread_key_create(&raw mut key, Some(at_thread_exit)) };
+        (answer == 0).then_some(key)
+    })
 }
 
 /// Stops the process when this is not the thread's own storage.
@@ -91,14 +132,23 @@ pub(crate) fn exchange_capture_mode(mode: u32) -> u32 {
     MARKS.with(|m| m.capture_mode.replace(mode))
 }
 
-fn with_stack<T>(body: impl FnOnce(&mut Stack) -> T) -> Answer<T> {
-    STACK
-        .try_with(|s| body(&mut s.borrow_mut()))
-        .map_err(|_| CUDA_ERROR_DEINITIALIZED)
+fn with_stack<T>(body: impl FnOnce(&mut Stack) -> T) -> T {
+    STACK.with(|s| {
+        let stack = &mut **s.borrow_mut();
+        if !stack.watched
+            && let Some(key) = exit_key()
+        {
+            // SAFETY: the key exists; any value but null has the destructor
+            // called.
+            unsafe { libc::pthread_setspecific(key, std::ptr::dangling()) };
+            stack.watched = true;
+        }
+        body(stack)
+    })
 }
 
 /// The thread's context, in whatever state; `None` without one.
-pub(crate) fn top() -> Answer<Option<Arc<Context>>> {
+pub(crate) fn top() -> Option<Arc<Context>> {
     with_stack(|s| s.contexts.last().cloned())
 }
 
@@ -111,7 +161,7 @@ pub(crate) fn current() -> Answer<Arc<Context>> {
 
 /// The thread's context, sticky error or not.
 pub(crate) fn alive() -> Answer<Arc<Context>> {
-    let context = top()?.ok_or(CUDA_ERROR_INVALID_CONTEXT)?;
+    let context = top().ok_or(CUDA_ERROR_INVALID_CONTEXT)?;
     if context.is_destroyed() {
         return Err(CUDA_ERROR_CONTEXT_IS_DESTROYED);
     }
@@ -119,27 +169,27 @@ pub(crate) fn alive() -> Answer<Arc<Context>> {
 }
 
 /// Makes `context` the thread's.
-pub(crate) fn push(context: Arc<Context>) -> Answer {
-    with_stack(|s| s.contexts.push(context))
+pub(crate) fn push(context: Arc<Context>) {
+    with_stack(|s| s.contexts.push(context));
 }
 
 /// Takes the thread's context off the stack.
 pub(crate) fn pop() -> Answer<Arc<Context>> {
-    with_stack(|s| s.contexts.pop())?.ok_or(CUDA_ERROR_INVALID_CONTEXT)
+    with_stack(|s| s.contexts.pop()).ok_or(CUDA_ERROR_INVALID_CONTEXT)
 }
 
 /// Replaces the top of the stack, or takes it off.
-pub(crate) fn set(context: Option<Arc<Context>>) -> Answer {
+pub(crate) fn set(context: Option<Arc<Context>>) {
     with_stack(|s| {
         s.contexts.pop();
         s.contexts.extend(context);
-    })
+    });
 }
 
 /// Notes that this thread has a default stream in `context`.
-pub(crate) fn has_stream_in(context: &Arc<Context>) -> Answer {
+pub(crate) fn has_stream_in(context: &Arc<Context>) {
     with_stack(|s| {
         s.streams_in.retain(|c| c.strong_count() > 0);
         s.streams_in.push(Arc::downgrade(context));
-    })
+    });
 }

@@ -35,7 +35,7 @@ fn create(out: *mut Handle, flags: u32, device: i32) -> Answer {
         .handles
         .insert(|handle| Context::new(driver, handle, ordinal, flags))?;
     driver.note_context(&context);
-    thread::push(context.clone())?;
+    thread::push(context.clone());
     put(out, context.handle)
 }
 
@@ -75,7 +75,7 @@ fn destroy(handle: Handle) -> Answer {
         return Err(CUDA_ERROR_INVALID_CONTEXT);
     }
     driver.handles.remove::<Context>(handle)?;
-    if thread::top()?.is_some_and(|top| Arc::ptr_eq(&top, &context)) {
+    if thread::top().is_some_and(|top| Arc::ptr_eq(&top, &context)) {
         thread::pop()?;
     }
     context.end(driver);
@@ -85,14 +85,12 @@ fn destroy(handle: Handle) -> Answer {
 fn release(device: i32) -> Answer {
     let driver = alive()?;
     let context = primary(driver, device)?;
-    let mut settings = lock(&context.settings);
-    if context.is_destroyed() {
+    let mut references = lock(&context.references);
+    if *references == 0 {
         return Err(CUDA_ERROR_INVALID_CONTEXT);
     }
-    settings.references = settings.references.saturating_sub(1);
-    let last = settings.references == 0;
-    drop(settings);
-    if last {
+    *references -= 1;
+    if *references == 0 && !context.is_destroyed() {
         context.end(driver);
     }
     Ok(())
@@ -117,7 +115,8 @@ fn set_primary_flags(device: i32, flags: u32) -> Answer {
 
 fn push(handle: Handle) -> Answer {
     let context = alive()?.handles.get::<Context>(handle)?;
-    thread::push(context)
+    thread::push(context);
+    Ok(())
 }
 
 fn pop(out: *mut Handle) -> Answer {
@@ -165,15 +164,15 @@ exports! {
             return Err(CUDA_ERROR_INVALID_VALUE);
         }
         put(out, context.handle)?;
-        lock(&context.settings).references += 1;
+        *lock(&context.references) += 1;
         Ok(())
     }
     2000 "cuCtxDetach" fn cuCtxDetach(context: Handle) {
         let found = named(alive()?, context)?;
-        let mut settings = lock(&found.settings);
-        settings.references = settings.references.saturating_sub(1);
-        let last = settings.references == 0 && !found.primary;
-        drop(settings);
+        let mut references = lock(&found.references);
+        *references = references.saturating_sub(1);
+        let last = *references == 0 && !found.primary;
+        drop(references);
         if last { destroy(found.handle) } else { Ok(()) }
     }
     2000 "cuCtxPushCurrent" fn cuCtxPushCurrent(context: Handle) { push(context) }
@@ -183,12 +182,14 @@ exports! {
     4000 "cuCtxSetCurrent" fn cuCtxSetCurrent(context: Handle) {
         let driver = alive()?;
         if context == 0 {
-            return thread::set(None);
+            thread::set(None);
+            return Ok(());
         }
-        thread::set(Some(driver.handles.get::<Context>(context)?))
+        thread::set(Some(driver.handles.get::<Context>(context)?));
+        Ok(())
     }
     4000 "cuCtxGetCurrent" fn cuCtxGetCurrent(out: *mut Handle) {
-        put(out, thread::top()?.map_or(0, |c| c.handle))
+        put(out, thread::top().map_or(0, |c| c.handle))
     }
     2000 "cuCtxGetDevice" fn cuCtxGetDevice(out: *mut i32) {
         put(out, thread::alive()?.device as i32)

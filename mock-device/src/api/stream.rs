@@ -13,7 +13,7 @@ use crate::device::PRIORITIES;
 use crate::driver::alive;
 use crate::event::Event;
 use crate::handles::Handle;
-use crate::stream::{Stream, Work, resolve, resolve_any};
+use crate::stream::{Kind, Stream, Work, resolve, resolve_any};
 use crate::thread;
 
 fn create(out: *mut Handle, flags: u32, priority: i32) -> Answer {
@@ -97,7 +97,11 @@ exports! {
     4000 "cuStreamDestroy" fn cuStreamDestroy_v2(stream: Handle) { destroy(stream) }
     2000 "cuStreamQuery" fn cuStreamQuery | cuStreamQuery_ptsz [per_thread] (handle: Handle) {
         let (context, stream) = resolve(alive()?, handle, per_thread)?;
-        if stream.is_idle() {
+        let idle = match stream.kind {
+            Kind::Legacy => context.legacy_is_idle(),
+            _ => stream.is_idle(),
+        };
+        if idle {
             return context.check();
         }
         Err(CUDA_ERROR_NOT_READY)
@@ -105,8 +109,10 @@ exports! {
     2000 "cuStreamSynchronize"
     fn cuStreamSynchronize | cuStreamSynchronize_ptsz [per_thread] (handle: Handle) {
         let (context, stream) = resolve(alive()?, handle, per_thread)?;
-        if let Some(last) = stream.last() {
-            last.wait();
+        match stream.kind {
+            // An empty entry waits for whatever the default stream waits for.
+            Kind::Legacy => context.submit(&stream, Vec::new(), Work::Nothing, true).wait(),
+            _ => stream.last().iter().for_each(|last| last.wait()),
         }
         context.check()
     }

@@ -9,7 +9,7 @@ use crate::random::Random;
 pub(crate) const GRANULARITY: u64 = 2 << 20;
 
 /// Alignment of `cuMemAlloc`; what lies between two blocks is mapped nowhere.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 
 /// A range from which addresses are taken upwards. It is far larger than any
 /// program's use, and an address that was given back is not given out again:
@@ -50,7 +50,9 @@ impl Addresses {
     pub(crate) fn take(&mut self, size: u64, align: u64) -> Option<u64> {
         let align = align.max(BLOCK);
         let start = self.next.checked_next_multiple_of(align)?;
-        let end = start.checked_add(size)?.checked_add(BLOCK)?;
+        let end = start
+            .checked_add(size.checked_next_multiple_of(BLOCK)?)?
+            .checked_add(BLOCK)?;
         if end > self.end {
             return None;
         }

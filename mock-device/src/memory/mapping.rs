@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cuda_abi::driver::*;
 
+use super::addresses::BLOCK;
 use super::{Backing, Physical};
 use crate::config::MAX_DEVICES;
 
@@ -45,6 +46,15 @@ impl Mapping {
     /// The address behind the last byte.
     pub(crate) fn end(&self) -> u64 {
         self.start + self.size
+    }
+
+    /// The address behind the last byte that kernels reach: as on a GPU,
+    /// blocks are rounded up, and what lies behind is a fault.
+    pub(crate) fn reach(&self) -> u64 {
+        match self.kind {
+            Kind::Block => self.start + self.size.next_multiple_of(BLOCK),
+            _ => self.end(),
+        }
     }
 
     /// Whether it is host memory.

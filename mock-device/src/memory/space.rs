@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 use cuda_abi::driver::result::*;
 use cuda_abi::driver::*;
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, BLOCK};
 use super::mapping::Access;
 use super::{Backing, Charge, Extent, GRANULARITY, Kind, Mapping, Physical};
 use crate::call::Answer;
@@ -92,6 +92,13 @@ impl Space {
         read(&self.table).find(address).cloned()
     }
 
+    /// The entry that a kernel reaches at an address.
+    pub(crate) fn reachable(&self, address: u64) -> Option<Arc<Mapping>> {
+        let table = read(&self.table);
+        let (_, mapping) = table.mappings.range(..=address).next_back()?;
+        (address < mapping.reach()).then(|| mapping.clone())
+    }
+
     /// The bytes behind a range of device addresses.
     ///
     /// # Errors
@@ -155,7 +162,10 @@ impl Space {
         if size == 0 {
             return Err(CUDA_ERROR_INVALID_VALUE);
         }
-        let backing = self.device_memory(driver, device, size)?;
+        let rounded = size
+            .checked_next_multiple_of(BLOCK)
+            .ok_or(CUDA_ERROR_OUT_OF_MEMORY)?;
+        let backing = self.device_memory(driver, device, rounded)?;
         let mut table = write(&self.table);
         let align = if size >= GRANULARITY { GRANULARITY } else { 0 };
         let Table { blocks, random, .. } = &mut *table;

@@ -37,7 +37,7 @@ impl<'a> View<'a> {
 // Rust references to the bytes.
 unsafe impl Memory for View<'_> {
     fn region(&self, address: u64) -> Option<Region> {
-        let mapping = self.space.find(address)?;
+        let mapping = self.space.reachable(address)?;
         let access = mapping.access(self.device, |owner| self.peers.contains(&owner));
         if access == Access::None {
             return None;
@@ -46,7 +46,7 @@ unsafe impl Memory for View<'_> {
         lock(&self.kept).insert(host as usize, mapping.backing.clone());
         Some(Region {
             start: mapping.start,
-            end: mapping.end(),
+            end: mapping.reach(),
             host,
             writable: access == Access::Write && !matches!(mapping.kind, Kind::Constants),
         })
