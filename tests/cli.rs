@@ -8,7 +8,7 @@ use lower_half::protocol::{CheckpointReport, JobRecord, Reply};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -25,10 +25,13 @@ impl Installation {
         for folder in ["bin", "libexec/gpuckpt", "run"] {
             fs::create_dir_all(it.path(folder)).unwrap();
         }
-        fs::copy(env!("CARGO_BIN_EXE_gpuckpt"), it.path("bin/gpuckpt")).unwrap();
-        let script = it.path("libexec/gpuckpt/gpuckpt-lower");
-        fs::write(&script, format!("#!/bin/sh\n{lower}\n")).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(it.path("lower.sh"), format!("#!/bin/sh\n{lower}\n")).unwrap();
+        let bin = PathBuf::from(env!("CARGO_BIN_EXE_gpuckpt"));
+        install(&bin, &it.path("bin/gpuckpt"));
+        install(
+            &it.path("lower.sh"),
+            &it.path("libexec/gpuckpt/gpuckpt-lower"),
+        );
         it
     }
 
@@ -66,6 +69,18 @@ impl Installation {
             .output()
             .unwrap()
     }
+}
+
+/// Copies a program, in a process of its own: a file that this process writes could be
+/// open in a child of another test just when it is to be executed ("text file busy").
+fn install(from: &Path, to: &Path) {
+    let status = Command::new("install")
+        .args(["-m", "755"])
+        .arg(from)
+        .arg(to)
+        .status()
+        .unwrap();
+    assert!(status.success());
 }
 
 fn stdout(output: &Output) -> String {
