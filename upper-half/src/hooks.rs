@@ -12,6 +12,8 @@ pub struct Program {
     pub argv: Vec<Vec<u8>>,
     /// Environment, `NAME=value`.
     pub env: Vec<Vec<u8>>,
+    /// The environment for a program that has a dynamic linker, where it differs.
+    pub dynamic_env: Option<Vec<Vec<u8>>>,
 }
 
 /// What a process keeps across an `execve` inside a job, as far as the kernel

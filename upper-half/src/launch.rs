@@ -125,7 +125,10 @@ fn start(
     };
     let content = Content {
         argv: &argv,
-        env: &wanted.env,
+        env: match (&interpreter, &wanted.dynamic_env) {
+            (Some(_), Some(env)) => env,
+            _ => &wanted.env,
+        },
         name: wanted.path.as_os_str().as_bytes(),
         program: &loaded,
         interpreter: interpreter.as_ref(),

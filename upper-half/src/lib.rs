@@ -47,3 +47,4 @@ pub use probe::{Check, Refusal, checks, filter_in_force, fsgsbase, seccomp_trap,
 pub use state::{Restored, ThreadState, UpperState, restore};
 pub use threads::{ThreadInfo, current_vtid, threads};
 pub use vdso::set_closed;
+pub use window::{window_mmap, window_munmap};

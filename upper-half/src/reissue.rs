@@ -217,11 +217,18 @@ fn translate(frame: &mut Frame, nr: i64) {
         libc::SYS_clock_nanosleep => {
             frame.rdi = ids::clock_to_real(frame.rdi as i32) as u64;
         }
-        libc::SYS_wait4 => match frame.rdi as i32 {
+        libc::SYS_wait4 | libc::SYS_kill => match frame.rdi as i32 {
             id if id < -1 => frame.rdi = -ids::group_to_real(-id) as u64,
             id if id > 0 => frame.rdi = ids::to_real(id) as u64,
             _ => {}
         },
+        libc::SYS_tkill | libc::SYS_rt_sigqueueinfo => {
+            frame.rdi = ids::to_real(frame.rdi as i32) as u64;
+        }
+        libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => {
+            frame.rdi = ids::to_real(frame.rdi as i32) as u64;
+            frame.rsi = ids::to_real(frame.rsi as i32) as u64;
+        }
         libc::SYS_waitid => match frame.rdi as u32 {
             libc::P_PGID if frame.rsi as i32 != 0 => {
                 frame.rsi = ids::group_to_real(frame.rsi as i32) as u64;

@@ -67,6 +67,24 @@ pub(crate) fn pages(length: u64) -> Option<u64> {
     length.checked_next_multiple_of(PAGE)
 }
 
+/// Zeroed memory of the application's, for a library of the lower half that hands
+/// it out; null when there is none. `length` is in bytes.
+pub fn window_mmap(length: usize) -> *mut u8 {
+    const READ_WRITE: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+    const FLAGS: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+    let address = map(0, length as u64, READ_WRITE, FLAGS, -1, 0);
+    if sys::failed(address) {
+        return std::ptr::null_mut();
+    }
+    address as *mut u8
+}
+
+/// Gives back what [`window_mmap`] gave.
+pub fn window_munmap(memory: *mut u8, length: usize) {
+    // SAFETY: the caller's own mapping in the window.
+    unsafe { sys::call(libc::SYS_munmap, [memory as u64, length as u64, 0, 0, 0, 0]) };
+}
+
 /// mmap for the application: never outside of its ranges.
 pub(crate) fn map(hint: u64, length: u64, prot: u64, flags: u64, fd: i64, offset: u64) -> i64 {
     let Some(length) = pages(length) else {

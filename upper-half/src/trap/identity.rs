@@ -27,15 +27,6 @@ fn real_group(id: u64) -> u64 {
     }
 }
 
-/// As kill takes it: negative ids below -1 are groups.
-fn real_target(id: u64) -> u64 {
-    match id as i32 {
-        id if id < -1 => -group_to_real(-id) as u64,
-        0 | -1 => id,
-        id => to_real(id) as u64,
-    }
-}
-
 pub(super) fn translated(t: &mut Trap<'_>) -> Outcome {
     let mut a = t.args;
     // SAFETY: the call as the application made it, but for ids.
@@ -65,14 +56,7 @@ pub(super) fn translated(t: &mut Trap<'_>) -> Outcome {
             });
         }
         libc::SYS_setpgid => a = [real(a[0]), real_group(a[1]), 0, 0, 0, 0],
-        libc::SYS_kill => a[0] = real_target(a[0]),
-        libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo => {
-            a[0] = real(a[0]);
-            a[1] = real(a[1]);
-        }
-        libc::SYS_tkill
-        | libc::SYS_rt_sigqueueinfo
-        | libc::SYS_sched_setaffinity
+        libc::SYS_sched_setaffinity
         | libc::SYS_sched_getaffinity
         | libc::SYS_sched_setscheduler
         | libc::SYS_sched_getscheduler
@@ -107,6 +91,13 @@ pub(super) fn translated(t: &mut Trap<'_>) -> Outcome {
         }
         libc::SYS_timer_create => return timer_create(t),
         libc::SYS_fcntl => return fcntl(t),
+        // Signals to oneself must find the thread's own mask in force: they
+        // arrive before the call returns, and where the kernel would send them.
+        libc::SYS_kill
+        | libc::SYS_tkill
+        | libc::SYS_tgkill
+        | libc::SYS_rt_sigqueueinfo
+        | libc::SYS_rt_tgsigqueueinfo => return Outcome::Reissue,
         libc::SYS_clock_nanosleep | libc::SYS_wait4 | libc::SYS_waitid => return Outcome::Reissue,
         _ => {
             sys::complain(&format!("system call {} trapped without need", t.nr));

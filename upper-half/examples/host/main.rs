@@ -3,17 +3,24 @@
 //!
 //! With `--park` a control thread parks and releases the program again and
 //! again, at intervals around the given one, and says at the end how often.
+//! `--save FILE --after MILLISECONDS` parks it once, writes a minimal image and
+//! ends with status 85; `--restore FILE` goes on from there (standard streams
+//! are the only descriptors that survive).
 #![no_main]
 #![allow(unsafe_code, reason = "plays the lower half")]
+
+mod image;
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use upper_half::{Hooks, Inherited, Program};
 
 struct Host;
+static SAVE: OnceLock<(String, Duration)> = OnceLock::new();
 static PARK_EVERY: AtomicU64 = AtomicU64::new(0);
 static PARKS: AtomicU64 = AtomicU64::new(0);
 
@@ -93,40 +100,72 @@ impl Hooks for Host {
     }
 }
 
+/// Starts `f` on a thread that blocks all signals.
+fn lower_thread(f: impl FnOnce() + Send + 'static) {
+    // SAFETY: the masks live across the calls.
+    unsafe {
+        let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
+        std::thread::spawn(f);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
+    }
+}
+
+/// Parks once, saves, ends the process.
+fn save_once() {
+    let Some((file, after)) = SAVE.get() else {
+        return;
+    };
+    lower_thread(move || {
+        std::thread::sleep(*after);
+        let parked = match upper_half::park(Instant::now() + Duration::from_secs(5)) {
+            Ok(parked) => parked,
+            Err(error) => {
+                eprintln!("host: {error}");
+                // SAFETY: ends the process.
+                unsafe { libc::_exit(125) }
+            }
+        };
+        let status = match image::save(file, parked.state()) {
+            Ok(()) => 85,
+            Err(error) => {
+                eprintln!("host: {error}");
+                125
+            }
+        };
+        // SAFETY: ends the process with everybody parked.
+        unsafe { libc::_exit(status) }
+    });
+}
+
 /// Parks and releases, at random intervals around the one asked for.
 fn control() {
     let every = PARK_EVERY.load(Relaxed);
     if every == 0 {
         return;
     }
-    // SAFETY: all signals stay blocked on the new thread.
-    unsafe {
-        let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
-        std::thread::spawn(move || {
-            let mut random = every ^ 0x9e37_79b9_7f4a_7c15;
-            loop {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                std::thread::sleep(Duration::from_micros((random >> 33) % (2 * every) + 1));
-                match upper_half::park(Instant::now() + Duration::from_secs(2)) {
-                    Ok(parked) => {
-                        let state = parked.state();
-                        assert!(serde_json::to_string(&state).is_ok());
-                        PARKS.fetch_add(1, Relaxed);
-                        if random >> 60 == 0 {
-                            std::thread::sleep(Duration::from_micros(300));
-                        }
-                        parked.release();
+    lower_thread(move || {
+        let mut random = every ^ 0x9e37_79b9_7f4a_7c15;
+        loop {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            std::thread::sleep(Duration::from_micros((random >> 33) % (2 * every) + 1));
+            match upper_half::park(Instant::now() + Duration::from_secs(2)) {
+                Ok(parked) => {
+                    let state = parked.state();
+                    assert!(serde_json::to_string(&state).is_ok());
+                    PARKS.fetch_add(1, Relaxed);
+                    if random >> 60 == 0 {
+                        std::thread::sleep(Duration::from_micros(300));
                     }
-                    Err(error) => eprintln!("host: {error}"),
+                    parked.release();
                 }
+                Err(error) => eprintln!("host: {error}"),
             }
-        });
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
-    }
+        }
+    });
 }
 
 /// # Safety
@@ -139,6 +178,7 @@ pub unsafe extern "C" fn main(argc: i32, argv: *const *const libc::c_char) -> i3
     };
     let args: Vec<Vec<u8>> = (0..argc as usize).map(argument).collect();
     let (mut inherited, mut path, mut rest) = (None, None, Vec::new());
+    let (mut save, mut after, mut restore) = (None, 100, None::<String>);
     let mut i = 1;
     while i < args.len() {
         match args[i].as_slice() {
@@ -146,6 +186,18 @@ pub unsafe extern "C" fn main(argc: i32, argv: *const *const libc::c_char) -> i3
                 i += 1;
                 let text = String::from_utf8_lossy(&args[i]);
                 PARK_EVERY.store(text.parse().unwrap_or(0), Relaxed);
+            }
+            b"--save" => {
+                i += 1;
+                save = Some(String::from_utf8_lossy(&args[i]).into_owned());
+            }
+            b"--after" => {
+                i += 1;
+                after = String::from_utf8_lossy(&args[i]).parse().unwrap_or(100);
+            }
+            b"--restore" => {
+                i += 1;
+                restore = Some(String::from_utf8_lossy(&args[i]).into_owned());
             }
             b"--inherited" => {
                 i += 1;
@@ -163,16 +215,24 @@ pub unsafe extern "C" fn main(argc: i32, argv: *const *const libc::c_char) -> i3
         }
         i += 1;
     }
+    if let Some(file) = save {
+        let _ = SAVE.set((file, Duration::from_millis(after)));
+    }
+    if let Some(file) = restore {
+        return go_on(&file);
+    }
     let path = path.unwrap_or_else(|| search(&rest[0]));
     let env = std::env::vars_os()
         .map(|(n, v)| [n.as_bytes(), b"=", v.as_bytes()].concat())
         .collect();
     control();
+    save_once();
     match upper_half::launch(
         Program {
             path,
             argv: rest,
             env,
+            dynamic_env: None,
         },
         inherited,
         &Host,
@@ -193,4 +253,22 @@ fn search(name: &[u8]) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates = std::env::split_paths(&path).map(|d| d.join(&plain));
     candidates.find(|c| c.is_file()).unwrap_or(plain)
+}
+
+/// Restores an image and continues it.
+fn go_on(file: &str) -> i32 {
+    let restored = image::load(file)
+        .map_err(|e| e.to_string())
+        .and_then(|state| upper_half::restore(state, &Host, |_| {}).map_err(|e| e.to_string()));
+    match restored {
+        Ok(restored) => {
+            control();
+            save_once();
+            restored.resume()
+        }
+        Err(error) => {
+            eprintln!("host: {error}");
+            125
+        }
+    }
 }
