@@ -73,12 +73,6 @@ pub(crate) fn contents(bytes: &[u8]) -> Contents<'_> {
     }
 }
 
-/// Module-scope variables of a PTX text, and whether each starts as zero.
-pub(crate) fn ptx_variables(text: &[u8]) -> Vec<(String, bool)> {
-    let _ = text;
-    Vec::new()
-}
-
 /// Data objects of a cubin: the named objects of its symbol table.
 pub(crate) fn elf_variables(elf: &[u8]) -> Vec<String> {
     symbols(elf).unwrap_or_default()

@@ -28,6 +28,7 @@ mod host;
 mod image;
 mod memory;
 mod names;
+mod outline;
 mod quiesce;
 mod record;
 mod replay;

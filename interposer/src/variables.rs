@@ -13,6 +13,7 @@ use crate::dispatch::text;
 use crate::driver::{self, out};
 use crate::handles::{Kind, Virtual};
 use crate::image;
+use crate::outline;
 use crate::record::{Op, decode};
 use crate::session::Session;
 use crate::table::ids;
@@ -32,9 +33,14 @@ pub(crate) struct Variable {
     pub(crate) len: u64,
 }
 
-/// Names in one image: true for those that start as zero, so that one the driver does not find
-/// would be state that is lost (a literal that it does not find is no loss).
-pub(crate) type Names = BTreeMap<String, bool>;
+/// What one image defines.
+#[derive(Default)]
+struct Names {
+    /// By name: must be found. A literal that the driver does not find is no loss; a variable that
+    /// starts as zero, or that the application asked for, would be.
+    names: BTreeMap<String, bool>,
+    managed: Option<String>,
+}
 
 /// Where modules and libraries have their variables, by owner.
 fn owners(session: &Session) -> Vec<(Virtual, Vec<Virtual>, Names)> {
@@ -56,7 +62,7 @@ fn owners(session: &Session) -> Vec<(Virtual, Vec<Virtual>, Names)> {
         };
         let mut names = record.blobs().next().map(names_in).unwrap_or_default();
         for asked in recorder.asked().get(&owner).into_iter().flatten() {
-            names.insert(asked.clone(), true);
+            names.names.insert(asked.clone(), true);
         }
         found.push((owner, lives_in, names));
     }
@@ -66,20 +72,25 @@ fn owners(session: &Session) -> Vec<(Virtual, Vec<Virtual>, Names)> {
 /// Variables that an image defines.
 fn names_in(bytes: &[u8]) -> Names {
     let contents = image::contents(bytes);
-    let mut names = Names::new();
+    let mut found = Names::default();
     for text in &contents.ptx {
-        names.extend(image::ptx_variables(text));
+        for variable in outline::variables(&String::from_utf8_lossy(text)) {
+            if variable.managed {
+                found.managed.get_or_insert_with(|| variable.name.clone());
+            }
+            found.names.insert(variable.name, !variable.initialised);
+        }
     }
     if contents.ptx.is_empty() {
         for elf in &contents.elf {
-            names.extend(
+            found.names.extend(
                 image::elf_variables(elf)
                     .into_iter()
                     .map(|name| (name, false)),
             );
         }
     }
-    names
+    found
 }
 
 /// Address and size of a variable; needs the owner's context current.
@@ -112,7 +123,8 @@ fn query(session: &Session, owner: Virtual, name: &str) -> Result<(u64, u64), u3
 /// Every variable of every module; or what cannot be read, by name.
 pub(crate) fn list(session: &Session) -> Result<Vec<Variable>, Vec<String>> {
     let (mut variables, mut lost) = (Vec::new(), Vec::new());
-    for (owner, contexts, names) in owners(session) {
+    for (owner, contexts, Names { names, managed }) in owners(session) {
+        lost.extend(managed.map(|name| format!("variable {name}: managed memory")));
         for context in contexts {
             let read = || {
                 for (name, must) in &names {
