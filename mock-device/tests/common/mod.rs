@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "calls C functions")]
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(non_snake_case, reason = "the driver API's names")]
+#![allow(unreachable_pub, reason = "shared by several test crates")]
 
 use std::ffi::{CString, c_char, c_void};
 use std::process::Command;
