@@ -5,6 +5,8 @@ use crate::Range;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// How a child ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,8 +16,32 @@ pub(crate) enum Ended {
     Killed(i32),
 }
 
+/// Where a child's panic goes; -1 in the test process.
+static REPORT: AtomicI32 = AtomicI32::new(-1);
+/// A child that takes longer hangs.
+const DEADLINE_MS: i32 = 120_000;
+
+/// Installed before the first fork: a lock that another thread holds at that moment
+/// would stay locked in the child.
+fn report_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let out = REPORT.load(Ordering::Relaxed);
+            if out < 0 {
+                return usual(info);
+            }
+            // SAFETY: `out` is this child's and owned by nothing else.
+            let mut out = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(out) });
+            let _ = write!(out, "{info}");
+        }));
+    });
+}
+
 /// Runs `test` in a forked child and says how that ended.
 pub(crate) fn child(test: impl FnOnce()) -> Ended {
+    report_panics();
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors.
     assert_eq!(
@@ -28,19 +54,16 @@ pub(crate) fn child(test: impl FnOnce()) -> Ended {
     assert!(pid >= 0);
     if pid == 0 {
         // High, out of the way of what is tested.
-        // SAFETY: plain integers.
-        let out = unsafe { libc::fcntl(ends[1], libc::F_DUPFD_CLOEXEC, 500) };
-        // SAFETY: as above; nothing owns them in the child.
+        // SAFETY: plain integers; nothing owns the two ends in the child.
         unsafe {
+            REPORT.store(
+                libc::fcntl(ends[1], libc::F_DUPFD_CLOEXEC, 500),
+                Ordering::Relaxed,
+            );
             libc::close(ends[0]);
             libc::close(ends[1]);
         }
         crate::set_descriptor_base(400);
-        std::panic::set_hook(Box::new(move |info| {
-            // SAFETY: `out` is this child's and owned by nothing else.
-            let mut out = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(out) });
-            let _ = write!(out, "{info}");
-        }));
         let result = catch_unwind(AssertUnwindSafe(test));
         // SAFETY: ends the child without the test harness's exit handlers.
         unsafe { libc::_exit(i32::from(result.is_err())) };
@@ -50,6 +73,17 @@ pub(crate) fn child(test: impl FnOnce()) -> Ended {
         libc::close(ends[1]);
         std::fs::File::from_raw_fd(ends[0])
     };
+    let mut end = libc::pollfd {
+        fd: ends[0],
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one structure; then, past the deadline, our own child.
+    unsafe {
+        if libc::poll(&mut end, 1, DEADLINE_MS) == 0 {
+            libc::kill(pid, libc::SIGKILL);
+        }
+    }
     let mut message = String::new();
     from.read_to_string(&mut message).unwrap();
     let mut status = 0;
@@ -160,4 +194,41 @@ pub(crate) fn system_v(range: Range) {
         libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
         assert_eq!(at as u64, range.start);
     }
+}
+
+/// Descriptors of kinds that are not supported: signalfd, inotify, pidfd.
+pub(crate) fn odd_objects() -> Vec<std::fs::File> {
+    // SAFETY: fresh descriptors of this process.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        let fds = [
+            libc::signalfd(-1, &set, libc::SFD_CLOEXEC),
+            libc::inotify_init1(libc::IN_CLOEXEC),
+            libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) as i32,
+        ];
+        fds.into_iter()
+            .map(|fd| {
+                assert!(fd >= 0);
+                std::fs::File::from_raw_fd(fd)
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn make_fifo(path: &std::path::Path) {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: a C string that lives across the call.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+pub(crate) fn flock(fd: i32) {
+    // SAFETY: plain integers.
+    assert_eq!(unsafe { libc::flock(fd, libc::LOCK_EX) }, 0);
+}
+
+pub(crate) fn parent() -> i32 {
+    // SAFETY: no arguments.
+    unsafe { libc::getppid() }
 }

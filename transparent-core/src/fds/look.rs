@@ -4,6 +4,10 @@
 use crate::{RawPath, Refusal, sys};
 use std::io;
 
+/// `O_LARGEFILE` as the kernel has it: set or not by how a file was opened, and
+/// without meaning on 64 bits.
+const LARGEFILE: i32 = 0o100_000;
+
 /// One descriptor, looked at.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
@@ -47,7 +51,7 @@ impl Look {
             rdev: stat.st_rdev,
             mode: stat.st_mode,
             links: stat.st_nlink,
-            flags,
+            flags: flags & !LARGEFILE,
             close_on_exec: descriptor_flags & libc::FD_CLOEXEC != 0,
             info,
         })

@@ -195,7 +195,12 @@ impl<'a> Made<'a> {
             }
         };
         let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
-        sys::descriptor::open(path.as_ref(), flags, 0)
+        // Packet mode cannot be asked for when a pipe is opened, only afterwards.
+        let end = sys::descriptor::open(path.as_ref(), flags & !libc::O_DIRECT, 0)?;
+        if flags & libc::O_DIRECT != 0 {
+            sys::descriptor::fcntl(end.as_raw_fd(), libc::F_SETFL, flags)?;
+        }
+        Ok(end)
     }
 
     fn source(&self, file: usize, number: i32) -> i32 {

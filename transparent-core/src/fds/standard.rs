@@ -64,10 +64,15 @@ pub struct Standard {
 /// The stream that a group is, by number or by what was there at the start.
 pub(super) fn of_group(group: &Group, survey: &Survey<'_>) -> Option<Standard> {
     let look = group.first();
+    // A terminal's inode is the same however often it is opened.
+    let moved = || match look.file_type() {
+        libc::S_IFCHR => None,
+        _ => survey.streams.with_inode(look),
+    };
     let stream = STREAMS
         .contains(&look.fd)
         .then_some(look.fd)
-        .or_else(|| survey.streams.with_inode(look))?;
+        .or_else(moved)?;
     Some(Standard {
         stream,
         modes: Modes::of(look.fd),
@@ -98,11 +103,17 @@ pub(super) fn current_streams() -> std::io::Result<[OwnedFd; 3]> {
     Ok([copy(0)?, copy(1)?, copy(2)?])
 }
 
-/// A new opening of a stream, with an open file description of its own.
+/// A new opening of a stream that is a terminal; the stream itself if it is not.
 pub(super) fn reopen(stream: i32, flags: i32, streams: &[OwnedFd; 3]) -> Result<OwnedFd, Refusal> {
-    let source = &streams[stream.clamp(0, 2) as usize];
-    let path = format!("/proc/self/fd/{}", source.as_raw_fd());
-    sys::descriptor::open(path.as_ref(), flags | libc::O_NOCTTY, 0).map_err(|e| {
+    let source = streams[stream.clamp(0, 2) as usize].as_raw_fd();
+    let again = if sys::objects::is_terminal(source) {
+        let path = format!("/proc/self/fd/{source}");
+        sys::descriptor::open(path.as_ref(), flags | libc::O_NOCTTY, 0)
+    } else {
+        // A file opened again would be written from its beginning.
+        sys::descriptor::duplicate(source)
+    };
+    again.map_err(|e| {
         Refusal::new(
             format!("standard stream {stream}"),
             format!("it cannot be opened again: {e}"),
