@@ -4,4 +4,6 @@
 //! The program itself is in `main.rs`.
 
 pub mod config;
+pub mod facts;
+pub mod handover;
 pub mod protocol;

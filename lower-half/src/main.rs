@@ -1,2 +1,47 @@
-//! `gpuckpt-lower`.
-fn main() {}
+//! `gpuckpt-lower`: the disposable half of a process. The kernel starts it, it
+//! loads the real driver, makes or restores the application's half in the same
+//! process, and saves that half when asked.
+//!
+//! `main` is libc's, not the standard library's: the latter would install signal
+//! handlers and an alternate stack, and those belong to the application.
+#![no_main]
+#![allow(unsafe_code, reason = "the C entry point")]
+
+mod checkpoint;
+mod control;
+mod descriptors;
+mod device_data;
+mod fault;
+mod hooks;
+mod job;
+mod layout;
+mod processes;
+mod report;
+mod restart;
+mod start;
+mod summary;
+
+use std::ffi::{CStr, c_char, c_int};
+
+/// Exit status of gpuckpt's own failures.
+const OWN_FAILURE: c_int = 125;
+
+/// The entry point that libc calls.
+///
+/// # Safety
+/// Called once by libc, with its vector of `argc` arguments.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+    descriptors::init();
+    transparent_core::set_descriptor_base(descriptors::base());
+    report::init();
+    fault::init();
+    let arguments = (1..argc.max(1) as usize).map(|index| {
+        // SAFETY: libc's vector holds `argc` C strings.
+        let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
+        argument.to_string_lossy().into_owned()
+    });
+    let (status, error) = start::run(arguments);
+    report::line(format_args!("{error:#}"));
+    status
+}

@@ -1,0 +1,293 @@
+//! The control thread of a job's root process: listens on the job's socket, takes
+//! checkpoints when asked or when the interval is over, and says how the job is.
+//!
+//! It is a lower-half thread with every signal blocked. Requests are served one
+//! after the other, so two checkpoints never overlap; a client that does not read
+//! is not waited for.
+#![allow(unsafe_code, reason = "signal masks and peer credentials")]
+
+use crate::checkpoint::{self, Failure};
+use crate::job::Job;
+use crate::report;
+use anyhow::{Context, Result};
+use lower_half::config::Bytes;
+use lower_half::protocol::{JobRecord, Reply, Request, socket_dir};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a checkpoint at an interval may take to quiesce.
+const INTERVAL_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a client may take to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest request.
+const REQUEST_LIMIT: u64 = 64 << 10;
+
+/// The listening socket and its place.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Makes the socket and the job's record. Sockets that ended processes left
+    /// behind are removed on the way.
+    pub(crate) fn open(job: &Job) -> Result<Self> {
+        let directory = socket_dir();
+        private_directory(&directory)?;
+        sweep(&directory);
+        let path = directory.join(format!("{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path)
+            .with_context(|| format!("cannot make the control socket {} (set XDG_RUNTIME_DIR to a short, writable folder)", path.display()))?;
+        listener.set_nonblocking(true)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        write_record(job, &path)?;
+        Ok(Self { listener, path })
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(self, job: &'static Job) -> Result<()> {
+        spawn_quiet("gpuckpt-control", move || self.serve(job))
+    }
+
+    fn serve(mut self, job: &'static Job) {
+        let mut due = job.options.interval.map(|every| Instant::now() + every);
+        loop {
+            match self.wait(due) {
+                Wait::Client(stream) => serve_client(job, stream),
+                Wait::Due => {
+                    take_by_interval(job);
+                    due = job.options.interval.map(|every| Instant::now() + every);
+                }
+                Wait::Lost => match Self::open(job) {
+                    Ok(again) => self = again,
+                    Err(error) => {
+                        report::line(format_args!(
+                            "the control socket is gone and cannot be made again: {error:#}"
+                        ));
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn wait(&self, due: Option<Instant>) -> Wait {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        loop {
+            let timeout = match due {
+                None => PollTimeout::from(60_000_u16),
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Wait::Due;
+                    }
+                    PollTimeout::try_from(
+                        left.min(Duration::from_secs(60)) + Duration::from_millis(1),
+                    )
+                    .unwrap_or(PollTimeout::ZERO)
+                }
+            };
+            let mut set = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut set, timeout) {
+                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(_)
+                    if set[0].revents().is_some_and(|seen| {
+                        seen.intersects(PollFlags::POLLNVAL | PollFlags::POLLERR)
+                    }) =>
+                {
+                    return Wait::Lost;
+                }
+                Ok(_) => match self.listener.accept() {
+                    Ok((stream, _)) => return Wait::Client(stream),
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
+                        ) => {}
+                    Err(_) => return Wait::Lost,
+                },
+                Err(_) => return Wait::Lost,
+            }
+            if !self.path.exists() {
+                return Wait::Lost;
+            }
+        }
+    }
+}
+
+enum Wait {
+    Client(UnixStream),
+    Due,
+    Lost,
+}
+
+/// Starts a lower-half thread that no signal interrupts.
+pub(crate) fn spawn_quiet(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let old = nix::sys::signal::SigSet::all()
+        .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK)
+        .context("cannot block signals")?;
+    let started = std::thread::Builder::new().name(name.into()).spawn(body);
+    old.thread_set_mask().context("cannot unblock signals")?;
+    started
+        .map(drop)
+        .with_context(|| format!("cannot start the thread {name}"))
+}
+
+fn take_by_interval(job: &Job) {
+    if let Err(failure) = checkpoint::run(
+        job,
+        false,
+        Instant::now() + INTERVAL_DEADLINE,
+        &mut |_, _, _| {},
+    ) {
+        for reason in failure.reasons {
+            report::line(format_args!(
+                "no checkpoint at this interval; the job runs on: {reason}"
+            ));
+        }
+    }
+}
+
+fn serve_client(job: &Job, stream: UnixStream) {
+    if let Err(error) = converse(job, &stream) {
+        tracing::debug!("a client left: {error:#}");
+    }
+}
+
+fn converse(job: &Job, stream: &UnixStream) -> Result<()> {
+    let peer = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)?;
+    let own = nix::unistd::geteuid().as_raw();
+    anyhow::ensure!(
+        peer.uid() == own || peer.uid() == 0,
+        "peer has uid {}",
+        peer.uid()
+    );
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+    let mut line = String::new();
+    BufReader::new(stream.take(REQUEST_LIMIT)).read_line(&mut line)?;
+    let reply = match serde_json::from_str(&line) {
+        Ok(Request::Status) => Reply::Status(job.status()),
+        Ok(Request::Checkpoint { kill, deadline_ms }) => {
+            stream.set_nonblocking(true)?;
+            let deadline = Instant::now() + Duration::from_millis(deadline_ms);
+            let mut last: Option<Instant> = None;
+            let result = checkpoint::run(job, kill, deadline, &mut |phase, done, total| {
+                if last.is_none_or(|at| at.elapsed() > Duration::from_millis(50)) {
+                    last = Some(Instant::now());
+                    let _ = send(
+                        stream,
+                        &Reply::Progress {
+                            phase: phase.into(),
+                            done,
+                            total,
+                        },
+                    );
+                }
+            });
+            stream.set_nonblocking(false)?;
+            stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
+            match result {
+                Ok(done) => {
+                    let _ = send(stream, &Reply::Done(done));
+                    if kill {
+                        let _ = stream.shutdown(std::net::Shutdown::Both);
+                        job.end_after_checkpoint();
+                    }
+                    return Ok(());
+                }
+                Err(Failure { reasons, refused }) => Reply::Failed { reasons, refused },
+            }
+        }
+        Err(error) => Reply::Failed {
+            reasons: vec![format!("the request was not understood: {error}")],
+            refused: true,
+        },
+    };
+    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
+    send(stream, &reply)
+}
+
+fn send(mut stream: &UnixStream, reply: &Reply) -> Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    // A line that does not fit is dropped whole: only progress is sent unblocked,
+    // and it is far smaller than a socket's buffer.
+    stream.write_all(&line)?;
+    Ok(())
+}
+
+/// Makes `path` with mode 0700, or checks that it is ours alone.
+pub(crate) fn private_directory(path: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    match builder.recursive(true).mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("cannot make the folder {}", path.display()));
+        }
+    }
+    let found = std::fs::symlink_metadata(path)?;
+    anyhow::ensure!(
+        found.is_dir()
+            && found.uid() == nix::unistd::geteuid().as_raw()
+            && found.mode() & 0o077 == 0,
+        "the folder {} is not private: it must be a folder of uid {} with mode 0700",
+        path.display(),
+        nix::unistd::geteuid()
+    );
+    Ok(())
+}
+
+fn sweep(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let pid = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_suffix(".sock")?.parse::<i32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn write_record(job: &Job, socket: &Path) -> Result<()> {
+    let folder = job.folder();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .with_context(|| format!("cannot make the job's folder {}", folder.display()))?;
+    let pid = std::process::id() as i32;
+    let record = JobRecord {
+        version: 1,
+        host: nix::unistd::gethostname()
+            .map(|host| host.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        pid,
+        start_time: crate::processes::start_time(pid).unwrap_or(0),
+        socket: Bytes::from(socket),
+    };
+    let temporary = folder.join(format!(".job-{pid}.tmp"));
+    let write = || -> Result<()> {
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(&serde_json::to_vec(&record)?)?;
+        std::fs::rename(&temporary, folder.join("job.json"))?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write the job's record in {}", folder.display()))
+}

@@ -1,0 +1,129 @@
+//! Where the parts of an installation are: everything is found from the running
+//! executable, `PREFIX/libexec/gpuckpt/gpuckpt-lower`.
+
+use anyhow::{Context, Result};
+use lower_half::config::{Bytes, Device};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Paths of one installation.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// `gpuckpt-lower` itself.
+    pub(crate) lower: PathBuf,
+    prefix: PathBuf,
+}
+
+/// The libraries that the upper half gets before all others, in `lib/gpuckpt`.
+const PRELOADED: [&str; 3] = [
+    "driver/libcuda.so.1",
+    "cudart/libcudart.so.12",
+    "cudart/libcudart.so.13",
+];
+
+/// Folders where drivers are installed, besides what the linker's cache names.
+const DRIVER_FOLDERS: [&str; 8] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/lib/x86_64-linux-gnu",
+    "/usr/local/nvidia/lib64",
+    "/usr/lib/wsl/lib",
+    "/run/opengl-driver/lib",
+    "/usr/lib/x86_64-linux-gnu/nvidia/current",
+];
+
+impl Layout {
+    /// Finds the installation.
+    pub(crate) fn find() -> Result<Self> {
+        let lower = std::fs::read_link("/proc/self/exe").context("cannot read /proc/self/exe")?;
+        let prefix = lower.ancestors().nth(3).context("gpuckpt-lower is not in an installation: expected PREFIX/libexec/gpuckpt/gpuckpt-lower")?;
+        Ok(Self {
+            prefix: prefix.to_path_buf(),
+            lower,
+        })
+    }
+
+    /// The device that a wish comes to on this machine.
+    pub(crate) fn resolve_device(&self, wish: Device, env: &[Bytes]) -> Device {
+        match wish {
+            Device::Auto
+                if Path::new("/dev/nvidiactl").exists() && self.find_driver(env).is_some() =>
+            {
+                Device::Cuda
+            }
+            Device::Auto => Device::None,
+            other => other,
+        }
+    }
+
+    /// The driver's library to load into the lower half.
+    pub(crate) fn driver(&self, device: Device, env: &[Bytes]) -> PathBuf {
+        match device {
+            Device::Mock => self.prefix.join("libexec/gpuckpt/mock/libcuda.so.1"),
+            _ => self
+                .find_driver(env)
+                .unwrap_or_else(|| PathBuf::from("libcuda.so.1")),
+        }
+    }
+
+    fn find_driver(&self, env: &[Bytes]) -> Option<PathBuf> {
+        let user = env
+            .iter()
+            .find_map(|entry| entry.0.strip_prefix(b"LD_LIBRARY_PATH="))
+            .into_iter()
+            .flat_map(|list| list.split(|&byte| byte == b':'))
+            .filter(|folder| !folder.is_empty())
+            .map(|folder| PathBuf::from(std::ffi::OsStr::from_bytes(folder)));
+        user.chain(DRIVER_FOLDERS.iter().map(PathBuf::from))
+            .map(|folder| folder.join("libcuda.so.1"))
+            .find(|path| path.exists() && !path.starts_with(&self.prefix))
+            .or_else(|| cached_driver().then(|| PathBuf::from("libcuda.so.1")))
+    }
+
+    /// `env` with our libraries first in LD_PRELOAD. Our libcuda takes them out of
+    /// the environment again before the program sees it.
+    pub(crate) fn with_preload(&self, env: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+        let mut value = Vec::new();
+        for name in PRELOADED {
+            let path = self.prefix.join("lib/gpuckpt").join(name);
+            anyhow::ensure!(
+                path.exists(),
+                "{} is missing: the installation is incomplete",
+                path.display()
+            );
+            if !value.is_empty() {
+                value.push(b':');
+            }
+            value.extend_from_slice(path.as_os_str().as_bytes());
+        }
+        let prefix = self.prefix.as_os_str().as_bytes();
+        anyhow::ensure!(
+            !prefix.iter().any(|byte| matches!(byte, b':' | b' ')),
+            "gpuckpt is installed under {}: the dynamic linker cannot preload from a path with a blank or a colon; install it elsewhere",
+            self.prefix.display()
+        );
+        let mut rest = Vec::with_capacity(env.len() + 1);
+        let mut user: &[u8] = b"";
+        for entry in env {
+            match entry.strip_prefix(b"LD_PRELOAD=") {
+                Some(list) => user = list,
+                None => rest.push(entry.clone()),
+            }
+        }
+        let mut entry = b"LD_PRELOAD=".to_vec();
+        entry.extend_from_slice(&value);
+        if !user.is_empty() {
+            entry.push(b':');
+            entry.extend_from_slice(user);
+        }
+        rest.push(entry);
+        Ok(rest)
+    }
+}
+
+/// Does the dynamic linker's cache name a driver?
+fn cached_driver() -> bool {
+    std::fs::read("/etc/ld.so.cache")
+        .is_ok_and(|cache| cache.windows(13).any(|window| window == b"libcuda.so.1\0"))
+}

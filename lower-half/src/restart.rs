@@ -1,0 +1,128 @@
+//! From an image to the running application, in a fresh process.
+//!
+//! The order follows from what depends on what: descriptors first, so that they
+//! take their numbers before a driver opens anything; then the driver and its
+//! log, while the window is still empty (a record owns every byte it needs); host
+//! memory; what the driver must know of host memory; device memory; at last the
+//! threads, which all start together.
+
+use crate::checkpoint::sections;
+use crate::control::Control;
+use crate::hooks::LowerHooks;
+use crate::job::Job;
+use crate::layout::Layout;
+use crate::processes::ProcessTable;
+use crate::{descriptors, device_data, report, start};
+use anyhow::{Context, Result, anyhow, bail};
+use lower_half::config::{Device, Files, JobOptions};
+use lower_half::facts::{self, JobFacts, Machine};
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use transparent_core::fds::StandardStreams;
+use transparent_core::image::{ImageReader, SectionKind};
+use transparent_core::{attributes, fds, memory};
+
+/// Becomes the application that `image` holds; returns only when that failed, and
+/// then nothing of the application has run.
+pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> {
+    let layout = Layout::find()?;
+    let image = ImageReader::open(folder)?;
+    image.verify_all()?;
+    let facts: JobFacts = image.get_bincode(facts::JOB, SectionKind::JOB, facts::JOB_VERSION)?;
+    check_machine(&facts)?;
+    let device = same_device(options.device, facts.device)?;
+    options.device = device;
+    let state: upper_half::UpperState =
+        image.get_bincode(sections::UPPER.0, SectionKind::UPPER, sections::UPPER.1)?;
+    let table: fds::FdTable =
+        image.get_bincode(sections::FDS.0, SectionKind::FDS, sections::FDS.1)?;
+    let attributes: attributes::Attributes = image.get_bincode(
+        sections::ATTRIBUTES.0,
+        SectionKind::ATTRIBUTES,
+        sections::ATTRIBUTES.1,
+    )?;
+
+    let files = options.files;
+    let job: &'static Job = Box::leak(Box::new(Job {
+        driver: (device != Device::None).then(|| layout.driver(device, &[])),
+        layout,
+        device,
+        program: facts.program,
+        argv: facts.argv,
+        restarted: true,
+        processes: ProcessTable::create()?,
+        root_pid: Some(std::process::id()),
+        checkpoints: AtomicU64::new(0),
+        last_image: Default::default(),
+        streams: StandardStreams::observe(),
+        options,
+    }));
+    let control = Control::open(job)?;
+    say(fds::restore(&table, rule(files), &descriptors::is_ours)
+        .context("cannot restore the descriptors")?);
+    start::init_device(job);
+    if job.has_device() {
+        device_data::restore_log(&image)?;
+    }
+    memory::restore(&image, &mut |_, _| {}).context("cannot restore host memory")?;
+    if job.has_device() {
+        interposer::restore_host().context("cannot register host memory with the driver")?;
+        device_data::restore_contents(&image)?;
+    }
+    let restored = upper_half::restore(state, LowerHooks::leak(job), restore_host_thread(job))
+        .map_err(|error| anyhow!(error))?;
+    say(attributes::restore(&attributes).context("cannot restore the process's attributes")?);
+    fds::rearm_timers(&table)?;
+    control.start(job)?;
+    drop(image);
+    restored.resume()
+}
+
+/// What each thread's host does before its thread runs.
+fn restore_host_thread(job: &Job) -> fn(i32) {
+    if job.has_device() {
+        interposer::restore_thread
+    } else {
+        |_| {}
+    }
+}
+
+/// What could not be restored exactly, for people.
+fn say(notes: Vec<String>) {
+    for note in notes {
+        report::line(format_args!("{note}"));
+    }
+}
+
+fn check_machine(facts: &JobFacts) -> Result<()> {
+    let here = Machine::here();
+    let lacking = facts.machine.lacking(&here);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "this machine's processor lacks {}, which the program may be using since it started on {}: restart it on a machine that has them",
+        lacking.join(", "),
+        facts.machine.host
+    )
+}
+
+/// The device to restore on: the image's, unless another one was asked for.
+fn same_device(wish: Device, saved: Device) -> Result<Device> {
+    match wish {
+        Device::Auto => Ok(saved),
+        wish if wish == saved => Ok(wish),
+        wish => bail!(
+            "the image was made with --device {saved:?}, it cannot go on with --device {wish:?}: leave the option out"
+        ),
+    }
+}
+
+fn rule(files: Files) -> fds::FilesRule {
+    match files {
+        Files::Rollback => fds::FilesRule::Rollback,
+        Files::Keep => fds::FilesRule::Keep,
+        Files::Refuse => fds::FilesRule::Refuse,
+    }
+}
