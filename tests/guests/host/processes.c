@@ -49,7 +49,7 @@ int main(int argc, char **argv)
         return 7;
     }
     long steps = guest_steps(argc, argv, 20);
-    digest_t d = DIGEST_START;
+    volatile digest_t d = DIGEST_START; /* lives across vfork */
     for (long s = 0; s < steps; s++) {
         int key = (int)(mix64((uint64_t)s) % 100);
         pid_t child = fork();

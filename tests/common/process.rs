@@ -1,0 +1,118 @@
+//! A child process with a deadline: it is ended on drop, also when a test
+//! panics, and a wait that takes too long says where every thread stands.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before the test gives up: machines are slow, and
+/// often busy with other tests.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+const NAP: Duration = Duration::from_millis(2);
+
+/// A running child.
+pub struct Process {
+    child: Child,
+    what: String,
+}
+
+impl Process {
+    /// Starts `command`, in a process group of its own.
+    pub fn spawn(command: &mut Command, what: &str) -> Self {
+        let child = command
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{what}: {command:?}: {e}"));
+        Self {
+            child,
+            what: what.to_owned(),
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id")
+    }
+
+    /// Its status, if it has ended.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Waits until it ends.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_until(&format!("{} to end", self.what), Some(self.pid()), || {
+            self.child.try_wait().expect("a child")
+        })
+    }
+
+    /// Sends a signal to it.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("a signal to a child");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            // Its group is its own, see `spawn`.
+            let _ = kill(Pid::from_raw(-self.pid()), Signal::SIGKILL);
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Asks `condition` until it has an answer; panics at the deadline with the state
+/// of process `pid`.
+pub fn wait_until<T>(what: &str, pid: Option<i32>, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(answer) = condition() {
+            return answer;
+        }
+        if begin.elapsed() > DEADLINE {
+            let state = pid.map(describe).unwrap_or_default();
+            panic!("waited {DEADLINE:?} for {what}\n{state}");
+        }
+        std::thread::sleep(NAP);
+    }
+}
+
+/// Where each thread of a process stands.
+pub fn describe(pid: i32) -> String {
+    let mut text = String::new();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return format!("process {pid} is gone");
+    };
+    for task in tasks.flatten() {
+        let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let (stat, wchan, call) = (read("stat"), read("wchan"), read("syscall"));
+        let stat = stat.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        let _ = writeln!(
+            text,
+            "  thread {stat}  wchan {wchan}  syscall {}",
+            call.trim()
+        );
+        for line in read("status")
+            .lines()
+            .filter(|l| l.starts_with("Sig") || l.starts_with("Shd"))
+        {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    text
+}
+
+/// A status as a shell would give it.
+pub fn code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .or_else(|| status.signal().map(|s| 128 + s))
+        .expect("a status has a code or a signal")
+}

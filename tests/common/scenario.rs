@@ -1,0 +1,132 @@
+//! The proof for one guest: natively, launched, under ten checkpoints, and across
+//! a chain of ten checkpoint + kill + restart at random moments, always the same
+//! status and output.
+
+use super::Random;
+use super::guests::{Guest, find};
+use super::job::{Bench, Finished};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Links of a chain, and checkpoints of a run.
+pub const LINKS: u32 = 10;
+
+/// A run without gpuckpt, and how long it took.
+pub struct Reference {
+    /// What every other run must equal.
+    pub finished: Finished,
+    /// Its duration.
+    pub took: Duration,
+}
+
+/// The guest's run without gpuckpt.
+pub fn reference(bench: &mut Bench) -> Reference {
+    let begin = Instant::now();
+    let finished = bench.native();
+    let took = begin.elapsed();
+    assert_eq!(finished.code, 0, "the native run: {finished:#?}");
+    assert!(
+        finished.out.contains("digest "),
+        "the native run: {finished:#?}"
+    );
+    Reference { finished, took }
+}
+
+/// The guest under launch, undisturbed.
+pub fn launched(bench: &mut Bench, native: &Finished) {
+    bench.launch();
+    assert_eq!(&bench.finish(), native, "launched, against native");
+}
+
+/// A pause of up to a fourteenth of the run, so that ten fit into it.
+fn gap(took: Duration, attempt: u32, random: &mut Random) -> Duration {
+    let most = took.as_micros() as u64 / 7 / (1 << attempt);
+    Duration::from_micros(random.below(most.max(1000)))
+}
+
+/// Ten checkpoints while the guest runs on.
+pub fn checkpointed(bench: &mut Bench, native: &Reference, random: &mut Random) {
+    for attempt in 0..4 {
+        bench.launch();
+        let mut done = 0;
+        while bench.wait_ready() && done < LINKS {
+            sleep(gap(native.took, attempt, random));
+            if !bench.runs() {
+                break;
+            }
+            let answer = bench.checkpoint(&[]);
+            if answer.code != 0 && !ends_soon(bench) {
+                panic!("checkpoint {done} failed: {answer:#?}");
+            }
+            done += u32::from(answer.code == 0);
+        }
+        assert_eq!(
+            bench.finish(),
+            native.finished,
+            "after {done} checkpoints, against native"
+        );
+        if done >= LINKS {
+            return;
+        }
+    }
+    panic!("the guest ends too soon for {LINKS} checkpoints");
+}
+
+/// Ten times: checkpoint, kill, restart.
+pub fn chained(bench: &mut Bench, native: &Reference, random: &mut Random) {
+    for attempt in 0..4 {
+        bench.launch();
+        let mut links = 0;
+        while links < LINKS && bench.wait_ready() {
+            sleep(gap(native.took, attempt, random));
+            if !bench.runs() || !bench.checkpoint_kill() {
+                break;
+            }
+            links += 1;
+            bench.restart();
+        }
+        assert_eq!(
+            bench.finish(),
+            native.finished,
+            "after {links} restarts, against native"
+        );
+        if links >= LINKS {
+            return;
+        }
+    }
+    panic!("the guest ends too soon for {LINKS} restarts");
+}
+
+/// True when the guest ends by itself within a moment: a checkpoint that came too
+/// late may fail.
+fn ends_soon(bench: &mut Bench) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(10) {
+        if !bench.runs() {
+            return true;
+        }
+        sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+/// All of it.
+pub fn prove(name: &str) {
+    prove_with(find(name), &[]);
+}
+
+/// The same with variables in the environment of every gpuckpt run.
+pub fn prove_with(guest: Guest, env: &[(&str, &str)]) {
+    let mut random = Random::new(guest.name);
+    let mut bench = Bench::new(guest);
+    bench
+        .env
+        .extend(env.iter().map(|(n, v)| (n.to_string(), v.to_string())));
+    let native = reference(&mut bench);
+    launched(&mut bench, &native.finished);
+    checkpointed(&mut bench, &native, &mut random);
+    let rounds = if super::long() { 5 } else { 1 };
+    for _ in 0..rounds {
+        chained(&mut bench, &native, &mut random);
+    }
+}

@@ -1,0 +1,333 @@
+//! The command line's contract with real jobs: exit statuses, standard streams,
+//! `--interval`, `status`, names that are taken, a distribution that was moved.
+
+mod common;
+
+use common::guests::{GUESTS, Guest, find};
+use common::job::{Bench, CHECKPOINTED, FAILURE};
+use common::process::wait_until;
+use nix::sys::signal::Signal;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+fn bench() -> Bench {
+    Bench::new(find("plain_pie"))
+}
+
+fn launch(bench: &Bench, command: &[&str]) -> common::job::Answer {
+    let mut args = vec!["launch", "--name", "any", "--device", "none", "--"];
+    args.extend(command);
+    bench.ask(&args)
+}
+
+#[test]
+fn launch_gives_the_programs_status() {
+    let bench = bench();
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 125", 125),
+        ("kill -TERM $$", 143),
+        ("kill -KILL $$", 137),
+    ] {
+        let answer = launch(&bench, &["sh", "-c", script]);
+        assert_eq!(answer.code, code, "{script}: {answer:#?}");
+        assert_eq!(
+            (answer.out.as_str(), answer.err.as_str()),
+            ("", ""),
+            "{script}"
+        );
+    }
+    let missing = launch(&bench, &["no-such-program-anywhere"]);
+    assert_eq!(
+        (missing.code, missing.out.as_str()),
+        (127, ""),
+        "{missing:#?}"
+    );
+    let text = bench.path("text");
+    std::fs::write(&text, "no program").expect("a file");
+    std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o644)).expect("a mode");
+    let refused = launch(&bench, &[text.to_str().expect("a path")]);
+    assert_eq!(refused.code, 126, "{refused:#?}");
+    let wrong = bench.ask(&["launch", "--device", "tpu", "true"]);
+    assert_eq!(wrong.code, FAILURE, "{wrong:#?}");
+}
+
+#[test]
+fn output_and_environment_are_the_programs() {
+    let bench = bench();
+    let script = "echo out; echo err >&2; echo $0 $1 \"$SOME_VARIABLE\"; pwd";
+    let mut command = bench.gpuckpt(&[
+        "launch", "--name", "any", "--device", "none", "--", "sh", "-c", script, "zero", "one",
+    ]);
+    command.env("SOME_VARIABLE", "a  value");
+    let answer = bench.answer(&mut command, "launch of a shell");
+    let here = bench.path("").canonicalize().expect("a path");
+    assert_eq!(
+        answer.out,
+        format!("out\nzero one a  value\n{}\n", here.display()),
+        "{answer:#?}"
+    );
+    assert_eq!((answer.code, answer.err.as_str()), (0, "err\n"));
+    let environment = launch(&bench, &["env"]);
+    let native = bench.answer(&mut native_env(&bench), "env");
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|l| !l.starts_with("_="))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(
+        sorted(&environment.out),
+        sorted(&native.out),
+        "the environment changed"
+    );
+}
+
+fn native_env(bench: &Bench) -> Command {
+    let mut command = Command::new("env");
+    command
+        .current_dir(bench.path(""))
+        .env("GPUCKPT_DIR", &bench.images);
+    command
+}
+
+#[test]
+fn signals_reach_the_program_and_end_it() {
+    let mut bench = bench();
+    bench.launch();
+    assert!(bench.wait_ready() && bench.wait_for_progress(0));
+    bench.signal(Signal::SIGTERM);
+    assert_eq!(bench.finish().code, 143);
+    // Also after a restart.
+    bench.launch();
+    assert!(bench.wait_ready() && bench.wait_for_progress(0));
+    assert!(bench.checkpoint_kill());
+    bench.restart();
+    assert!(bench.wait_ready());
+    bench.signal(Signal::SIGINT);
+    assert_eq!(bench.finish().code, 130);
+}
+
+#[test]
+fn a_name_that_runs_is_taken() {
+    let mut bench = bench();
+    bench.launch();
+    assert!(bench.wait_ready());
+    bench.checkpoint(&[]).expect_success("a checkpoint");
+    let restart = bench.ask(&["restart", bench.name()]);
+    assert_eq!(restart.code, FAILURE, "{restart:#?}");
+    assert!(restart.err.contains("[job-running]"), "{restart:#?}");
+    let launch = bench.ask(&["launch", "--name", bench.name(), "--device", "none", "true"]);
+    assert_eq!(launch.code, FAILURE, "{launch:#?}");
+    assert!(bench.runs(), "the running job was harmed");
+    bench.kill();
+    bench.restart();
+    assert_eq!(bench.finish().code, 0);
+}
+
+#[test]
+fn checkpoint_and_status_by_name_by_pid_and_alone() {
+    let mut bench = bench();
+    let nobody = bench.ask(&["checkpoint", bench.name()]);
+    assert_eq!(nobody.code, FAILURE, "{nobody:#?}");
+    assert!(nobody.err.contains("[no-job]"), "{nobody:#?}");
+    bench.launch();
+    assert!(bench.wait_ready());
+    let pid = bench.pid().to_string();
+    for selector in [&[bench.name()][..], &[&pid], &[]] {
+        let args: Vec<&str> = ["checkpoint", "--json"]
+            .iter()
+            .chain(selector)
+            .copied()
+            .collect();
+        let report = bench.ask(&args).expect_success("checkpoint").json();
+        for number in [
+            "stall_ms",
+            "write_ms",
+            "bytes_host",
+            "bytes_device",
+            "bytes_written",
+        ] {
+            assert!(report[number].is_number(), "{number}: {report:#}");
+        }
+        assert!(
+            report["bytes_host"].as_u64() > Some(0) && report["bytes_device"] == 0,
+            "{report:#}"
+        );
+        let args: Vec<&str> = ["status", "--json"]
+            .iter()
+            .chain(selector)
+            .copied()
+            .collect();
+        let status = bench.ask(&args).expect_success("status").json();
+        let status = if selector.is_empty() {
+            status[0].clone()
+        } else {
+            status
+        };
+        assert_eq!(
+            status["pid"].as_i64(),
+            Some(bench.pid().into()),
+            "{status:#}"
+        );
+        assert_eq!(
+            status["obstacles"].as_array().map(Vec::len),
+            Some(0),
+            "{status:#}"
+        );
+        assert_eq!(status["last_image"], report["image"]);
+        assert_eq!(status["threads"], 2, "{status:#}");
+    }
+    assert!(
+        bench
+            .ask(&["status"])
+            .expect_success("status")
+            .out
+            .contains(bench.name())
+    );
+    bench.kill();
+    assert_eq!(
+        bench
+            .ask(&["status", "--json"])
+            .expect_success("status")
+            .json()
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+}
+
+#[test]
+fn an_interval_makes_images_by_itself() {
+    let mut bench = bench();
+    bench.options = ["--interval", "1", "--keep", "3"]
+        .map(String::from)
+        .to_vec();
+    bench.arg("unused");
+    let expected = bench.native();
+    bench.launch();
+    assert!(bench.wait_ready());
+    let pid = bench.pid();
+    let made = wait_until("an image by itself", Some(pid), || {
+        let made = !bench.images_of_job().is_empty();
+        (made || !bench.runs()).then_some(made)
+    });
+    assert!(made, "the guest ended without an image");
+    bench.kill();
+    bench.restart();
+    assert_eq!(bench.finish(), expected);
+}
+
+/// The process is the application: its id, and what `ps` shows.
+#[test]
+fn the_process_is_the_application() {
+    let mut bench = bench();
+    bench.launch();
+    assert!(bench.wait_ready() && bench.wait_for_progress(0));
+    for what in ["launched", "restarted"] {
+        let read =
+            |name: &str| std::fs::read(format!("/proc/{}/{name}", bench.pid())).expect("/proc");
+        let command: Vec<u8> = read("cmdline");
+        let program = find("plain_pie").command()[0]
+            .to_str()
+            .expect("a path")
+            .to_owned();
+        assert!(
+            command.starts_with(program.as_bytes()),
+            "{what}: {:?}",
+            String::from_utf8_lossy(&command)
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&read("comm")).trim_end(),
+            "plain_pie",
+            "{what}"
+        );
+        if what == "launched" {
+            assert!(bench.checkpoint_kill());
+            bench.restart();
+            assert!(bench.wait_ready());
+        }
+    }
+    bench.kill();
+}
+
+/// The whole tree under another path works, the old one out of sight.
+#[test]
+fn a_copied_distribution_works() {
+    for guest in ["driver_ptx", "vector"] {
+        let mut bench = Bench::new(find(guest));
+        let copy = bench.path("a copy/of dist");
+        std::fs::create_dir_all(copy.parent().expect("a parent")).expect("a folder");
+        let done = Command::new("cp")
+            .arg("-a")
+            .arg(&bench.dist)
+            .arg(&copy)
+            .status()
+            .expect("cp");
+        assert!(done.success());
+        bench.dist = copy;
+        let expected = bench.native();
+        bench.launch();
+        assert!(bench.wait_ready() && bench.wait_for_progress(0));
+        assert!(bench.checkpoint_kill());
+        bench.restart();
+        assert_eq!(bench.finish(), expected, "{guest} by a copied distribution");
+    }
+}
+
+/// `gpuckpt launch` inside a launched script, as a child and by exec.
+#[test]
+fn launch_inside_a_launched_script() {
+    let guest = Guest {
+        name: "nested",
+        source: "host/nested.sh",
+        build: common::guests::Build::Script,
+        ..find("script")
+    };
+    let inner = find("plain_no_pie").command();
+    let run = |bench: &mut Bench| {
+        let gpuckpt = bench.dist.join("bin/gpuckpt");
+        bench.arg(gpuckpt);
+        bench.arg(bench.path("inner images"));
+        bench.arg(&inner[0]);
+        bench.arg("100");
+        bench.launch();
+        bench.finish()
+    };
+    let alone = {
+        let mut bench = Bench::with_args(find("plain_no_pie"), &[OsStr::new("100")]);
+        bench.native().out
+    };
+    let finished = run(&mut Bench::with_args(guest, &[]));
+    assert_eq!(
+        finished.out,
+        format!("before\n{alone}after\n{alone}"),
+        "{finished:#?}"
+    );
+    assert_eq!((finished.code, finished.err.as_str()), (0, ""));
+}
+
+#[test]
+fn the_table_of_guests_is_sound() {
+    for (i, guest) in GUESTS.iter().enumerate() {
+        assert!(
+            GUESTS[..i].iter().all(|g| g.name != guest.name),
+            "{} is there twice",
+            guest.name
+        );
+        assert!(
+            common::root()
+                .join("tests/guests")
+                .join(guest.source)
+                .exists(),
+            "{} has no source",
+            guest.name
+        );
+    }
+    assert_eq!(CHECKPOINTED, 85);
+}

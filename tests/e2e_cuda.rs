@@ -1,0 +1,64 @@
+//! CUDA programs, end to end, on the mock device: natively (the program over the
+//! mock driver), launched, checkpointed ten times, and across ten restarts in which
+//! the driver's heap and handles moved, kernels in flight included.
+
+mod common;
+
+use common::guests::find;
+use common::scenario::{prove, prove_with};
+
+macro_rules! proofs {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                prove(stringify!($name));
+            }
+        )*
+
+        const PROVED: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+proofs!(
+    vector,
+    matmul,
+    reduce,
+    streams,
+    pinned,
+    symbols,
+    list,
+    threads,
+    stencil,
+    driver_ptx,
+    driver_linked,
+);
+
+/// With slow kernels many launches are queued at any moment: a checkpoint has to
+/// drain them, and finds work in flight every time.
+#[test]
+fn vector_with_kernels_in_flight() {
+    prove_with(find("vector"), &[("GPUCKPT_MOCK", "slow-kernels=300")]);
+}
+
+/// The same with several streams that wait for each other.
+#[test]
+fn streams_with_kernels_in_flight() {
+    prove_with(find("streams"), &[("GPUCKPT_MOCK", "slow-kernels=2000")]);
+}
+
+/// Callbacks are pending behind slow kernels.
+#[test]
+fn callbacks_with_kernels_in_flight() {
+    prove_with(find("pinned"), &[("GPUCKPT_MOCK", "slow-kernels=1000")]);
+}
+
+#[test]
+fn every_guest_with_a_device_has_a_test() {
+    for guest in common::guests::GUESTS {
+        if guest.device == common::guests::Device::Gpu {
+            let tested = PROVED.contains(&guest.name) || guest.name == "driver_endless";
+            assert!(tested, "{} has no test", guest.name);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What goes wrong in a checkpoint leaves the previous image valid and newest, and
+//! the job unharmed where it survives.
+
+mod common;
+
+use common::guests::find;
+use common::job::{Bench, FAILURE, Finished};
+use nix::sys::signal::Signal;
+use std::path::PathBuf;
+use std::process::Command;
+
+const KILLED: i32 = 128 + Signal::SIGKILL as i32;
+
+/// Before the commit point: what happens there must not be seen in any image.
+const BEFORE_COMMIT: [&str; 7] = [
+    "preflight",
+    "drain",
+    "rendezvous",
+    "host",
+    "device",
+    "manifest",
+    "before-rename",
+];
+
+/// A job that was saved once and restarted with `GPUCKPT_FAULT=fault`; and what its
+/// undisturbed run gives.
+fn saved_once(guest: &str, fault: &str) -> (Bench, Finished, PathBuf) {
+    let mut bench = Bench::new(find(guest));
+    let expected = bench.native();
+    bench.launch();
+    assert!(
+        bench.wait_ready() && bench.wait_for_progress(0),
+        "no progress"
+    );
+    assert!(bench.checkpoint_kill(), "the guest ended too soon");
+    let first = newest(&bench);
+    bench.env.push(("GPUCKPT_FAULT".into(), fault.into()));
+    bench.restart();
+    bench.env.clear();
+    assert!(bench.wait_ready(), "the restarted job ended");
+    (bench, expected, first)
+}
+
+fn newest(bench: &Bench) -> PathBuf {
+    bench.images_of_job().pop().expect("an image")
+}
+
+fn assert_newest_is_valid(bench: &Bench, image: &PathBuf, when: &str) {
+    assert_eq!(&newest(bench), image, "{when}: the newest image");
+    bench.ask(&["verify", bench.name()]).expect_success(when);
+}
+
+/// `kill -9` in a phase before the commit: the first image is the newest one.
+fn killed_in(phase: &str) {
+    let (mut bench, expected, first) = saved_once("driver_ptx", &format!("{phase}:abort"));
+    let answer = bench.checkpoint(&[]);
+    assert_ne!(
+        answer.code, 0,
+        "{phase}: a checkpoint of a job that was killed: {answer:#?}"
+    );
+    assert_eq!(bench.finish().code, KILLED, "{phase}");
+    assert_newest_is_valid(&bench, &first, phase);
+    bench.restart();
+    if bench.wait_ready() {
+        // The next checkpoint clears up what the killed one left.
+        assert!(bench.checkpoint_kill(), "{phase}: the guest ended too soon");
+        let names = std::fs::read_dir(bench.images.join(bench.name())).expect("the images");
+        let temporary = names
+            .flatten()
+            .filter(|e| e.file_name().to_string_lossy().starts_with(".tmp"))
+            .count();
+        assert_eq!(temporary, 0, "{phase}: temporary folders stayed");
+        bench.restart();
+    }
+    assert_eq!(
+        bench.finish(),
+        expected,
+        "{phase}: after a kill, against native"
+    );
+}
+
+macro_rules! killed {
+    ($($test:ident $phase:literal),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                killed_in($phase);
+            }
+        )*
+
+        #[test]
+        fn every_phase_has_a_test() {
+            let tested = [$($phase),*];
+            assert_eq!(tested, BEFORE_COMMIT);
+        }
+    };
+}
+
+killed!(
+    killed_in_preflight "preflight",
+    killed_while_draining "drain",
+    killed_at_the_rendezvous "rendezvous",
+    killed_while_saving_the_host "host",
+    killed_while_saving_the_device "device",
+    killed_at_the_manifest "manifest",
+    killed_before_the_rename "before-rename",
+);
+
+/// After the commit point the new image is the newest one, whatever happens.
+#[test]
+fn killed_after_the_rename() {
+    let (mut bench, expected, first) = saved_once("driver_ptx", "after-rename:abort");
+    let _ = bench.checkpoint(&[]);
+    assert_eq!(bench.finish().code, KILLED);
+    let second = newest(&bench);
+    assert_ne!(second, first, "the commit point was passed");
+    assert_newest_is_valid(&bench, &second, "after the rename");
+    bench.restart();
+    assert_eq!(bench.finish(), expected, "after a kill, against native");
+}
+
+/// A disk that is full in each phase: the checkpoint fails and says so, the job
+/// runs on to its right end.
+#[test]
+fn full_in_each_phase() {
+    for phase in BEFORE_COMMIT {
+        let (mut bench, expected, first) = saved_once("driver_ptx", &format!("{phase}:enospc"));
+        for _ in 0..2 {
+            let answer = bench.checkpoint(&[]);
+            assert_eq!(answer.code, FAILURE, "{phase}: {answer:#?}");
+            let said = answer.err.to_lowercase();
+            assert!(
+                said.contains("space") || said.contains("full"),
+                "{phase}: {answer:#?}"
+            );
+        }
+        assert_newest_is_valid(&bench, &first, phase);
+        assert_eq!(
+            bench.finish(),
+            expected,
+            "{phase}: on a full disk, against native"
+        );
+    }
+}
+
+/// A real full disk: a small tmpfs in a mount namespace of the test's own.
+#[test]
+fn a_disk_that_is_really_full() {
+    let mut bench = Bench::new(find("threads_malloc"));
+    let expected = bench.native();
+    let script = r#"
+        set -eu
+        mount -t tmpfs -o size=256k,mode=0700 tmpfs "$IMAGES"
+        "$GPUCKPT" launch --name full --dir "$IMAGES" --device none -- "$@" > "$OUT" &
+        job=$!
+        until "$GPUCKPT" status --dir "$IMAGES" full > /dev/null 2>&1; do sleep 0.02; done
+        set +e
+        "$GPUCKPT" checkpoint --dir "$IMAGES" full
+        echo "checkpoint $?"
+        ls "$IMAGES/full" | grep -c ckpt-
+        wait $job
+        echo "job $?"
+    "#;
+    std::fs::create_dir_all(&bench.images).expect("the folder to mount on");
+    let out = bench.path("full-output");
+    // Where a user may not make namespaces, there is nothing to mount with.
+    let mut unshare = Command::new("unshare");
+    unshare.args([
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "--propagation",
+        "private",
+        "bash",
+        "-c",
+        script,
+        "full",
+    ]);
+    let steps = find("threads_malloc").steps.to_string();
+    unshare.args(find("threads_malloc").command()).arg(steps);
+    unshare
+        .env("IMAGES", &bench.images)
+        .env("GPUCKPT", bench.dist.join("bin/gpuckpt"))
+        .env("OUT", &out);
+    let answer = bench.answer(&mut unshare, "a job on a full disk");
+    if answer.err.contains("unshare") {
+        eprintln!("skipped: no user namespaces here: {}", answer.err);
+        return;
+    }
+    assert!(
+        answer.out.contains("checkpoint 125\n0\njob 0\n"),
+        "{answer:#?}"
+    );
+    let said = answer.err.to_lowercase();
+    assert!(
+        said.contains("space") || said.contains("full"),
+        "{answer:#?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(out).expect("the output"),
+        expected.out
+    );
+}
