@@ -1,7 +1,12 @@
 //! Comparisons and the logic of predicates.
 
+#![allow(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "unordered comparisons are the negations of ordered ones"
+)]
+
 use super::super::code::{Handler, Inst};
-use super::super::exec::cx::{Cx, LANES};
+use super::super::exec::cx::Cx;
 use super::super::exec::lanes::{cmp, handler};
 use super::super::exec::softfloat::{bf16_to_f32, f16_to_f32};
 use super::super::types::Ty;

@@ -3,8 +3,8 @@
 //! `unit` holds what a whole module shares (symbols, constants), `function`
 //! decodes one body, `allocate` places its registers. Which lane function an
 //! opcode and a type mean is in `int`, `bitops`, `float`, `approx`, `half`,
-//! `compare`; which operands it takes is in `arith`, `data`, `memory`,
-//! `control`. Whatever is not understood here is an error with the opcode's
+//! `compare`; which operands it takes is in `arith`,
+//! `predicates`, `data`, `memory`, `control`. Whatever is not understood here is an error with the opcode's
 //! name.
 
 mod allocate;
@@ -22,6 +22,7 @@ mod half;
 mod int;
 mod memory;
 mod operand;
+mod predicates;
 mod unit;
 
 pub(super) use function::kernel_params;

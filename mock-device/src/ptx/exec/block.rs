@@ -262,8 +262,8 @@ fn place_threads(cx: &mut Cx<'_>, shape: &Shape, warp: u32) {
     cx.place.warp = warp;
     for lane in 0..LANES {
         let index = thread_index(shape, warp * LANES as u32 + lane as u32);
-        for axis in 0..3 {
-            cx.place.tid[axis][lane] = index[axis];
+        for (row, index) in cx.place.tid.iter_mut().zip(index) {
+            row[lane] = index;
         }
     }
 }

@@ -89,8 +89,8 @@ impl Warp {
         }
         let row = cx.row::<u32>(inst.s[3]);
         let mut same = 0;
-        for lane in 0..LANES {
-            same |= u32::from(row[lane] == members) << lane;
+        for (lane, value) in row.iter().enumerate() {
+            same |= u32::from(*value == members) << lane;
         }
         same & mask
     }

@@ -118,17 +118,16 @@ impl Conversion {
     fn float_to_float(&self, bits: u64, from: Format, to: Format) -> u64 {
         let mut value = self.flushed(bits, from);
         let mode = self.round.unwrap_or(Round::Nearest);
-        if self.integral {
-            if let Num::Finite {
-                negative, exponent, ..
-            } = value
-                && exponent < 0
-            {
-                value = match from_int(to_int(value, mode)) {
-                    Num::Zero(_) => Num::Zero(negative),
-                    other => other,
-                };
-            }
+        if let Num::Finite {
+            negative, exponent, ..
+        } = value
+            && self.integral
+            && exponent < 0
+        {
+            value = match from_int(to_int(value, mode)) {
+                Num::Zero(_) => Num::Zero(negative),
+                other => other,
+            };
         }
         let result = if from == to && value == Num::Nan && to == Format::F64 {
             bits

@@ -339,7 +339,7 @@ pub(in crate::ptx) fn div(a: Num, b: Num) -> Num {
             // The divisor small, so that the quotient has many bits.
             let down = sb.trailing_zeros();
             let (eb, sb) = (eb + down as i32, sb >> down);
-            let significand = sa / sb << 1 | u128::from(sa % sb != 0);
+            let significand = ((sa / sb) << 1) | u128::from(sa % sb != 0);
             Num::Finite {
                 negative,
                 exponent: ea - eb - 1,
