@@ -3,13 +3,14 @@
 //! it; nothing here is part of the product.
 
 mod demo;
+mod descriptors;
 mod dist;
 mod nightly;
 mod setup;
 mod sh;
 mod test;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Vec<String>) -> Result<()> {
+    descriptors::keep_to_ourselves().context("cannot mark inherited descriptors")?;
     let mut args = args.into_iter();
     let task = args.next();
     let rest: Vec<String> = args.collect();
