@@ -24,13 +24,13 @@ codes! {
     CUDA_ERROR_STUB_LIBRARY = 34, "CUDA driver is a stub library";
     CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER = 36, "API call is not supported in the installed CUDA driver";
     CUDA_ERROR_DEVICE_UNAVAILABLE = 46, "CUDA-capable device(s) is/are busy or unavailable";
-    CUDA_ERROR_MULTICAST_RESOURCE_FULL = 47, "unrecognized error code";
+    CUDA_ERROR_MULTICAST_RESOURCE_FULL = 47, "out of resources for a multicast object";
     CUDA_ERROR_NO_DEVICE = 100, "no CUDA-capable device is detected";
     CUDA_ERROR_INVALID_DEVICE = 101, "invalid device ordinal";
     CUDA_ERROR_DEVICE_NOT_LICENSED = 102, "device doesn't have valid Grid license";
     CUDA_ERROR_INVALID_IMAGE = 200, "device kernel image is invalid";
     CUDA_ERROR_INVALID_CONTEXT = 201, "invalid device context";
-    CUDA_ERROR_CONTEXT_ALREADY_CURRENT = 202, "unrecognized error code";
+    CUDA_ERROR_CONTEXT_ALREADY_CURRENT = 202, "context already current";
     CUDA_ERROR_MAP_FAILED = 205, "mapping of buffer object failed";
     CUDA_ERROR_UNMAP_FAILED = 206, "unmapping of buffer object failed";
     CUDA_ERROR_ARRAY_IS_MAPPED = 207, "array is mapped";
@@ -113,7 +113,7 @@ codes! {
     CUDA_ERROR_FUNCTION_NOT_LOADED = 913, "the function handle is not loaded when calling an API that requires a loaded function";
     CUDA_ERROR_INVALID_RESOURCE_TYPE = 914, "one or more resources passed in are not valid resource types for the operation";
     CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION = 915, "one or more resources are insufficient or non-applicable for the operation";
-    CUDA_ERROR_KEY_ROTATION = 916, "unrecognized error code";
+    CUDA_ERROR_KEY_ROTATION = 916, "key rotation error";
     CUDA_ERROR_STREAM_DETACHED = 917, "API call not permitted since the green context associated with the stream has been destroyed";
     CUDA_ERROR_GRAPH_RECAPTURE_FAILURE = 918, "recapturing to the source graph failed and had to be terminated";
     CUDA_ERROR_FABRIC_NOT_READY = 919, "GPU fabric is not ready within the probe wait budget; application may retry (see CUDA_FABRIC_INIT_TIMEOUT_MS)";
