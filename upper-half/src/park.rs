@@ -328,7 +328,7 @@ pub(crate) unsafe fn resume(
     let Some(interrupted) = interrupted else {
         return;
     };
-    if interrupted.remaining.is_none() {
+    if interrupted.remaining.is_none() && interrupted.done == 0 {
         rewind::mark(record, frame);
         return;
     }
@@ -344,9 +344,19 @@ pub(crate) fn make_ready(record: &Record, copy: &mut Frame, interrupted: Option<
     let Some(interrupted) = interrupted else {
         return;
     };
-    if interrupted.remaining.is_some() {
+    let Interrupted {
+        nr,
+        remaining,
+        done,
+    } = interrupted;
+    if remaining.is_some() || done != 0 {
         copy.rip += 2;
-        reissue::prepare(copy, interrupted.nr, interrupted.remaining);
+        let limit = reissue::limit_of(nr, &copy.args());
+        if remaining == Some(0) && matches!(limit, Some(reissue::Limit::Socket(_))) {
+            copy.set_result(-i64::from(libc::EAGAIN));
+            return;
+        }
+        reissue::prepare(copy, nr, remaining, done);
     }
     rewind::mark(record, copy);
 }

@@ -56,6 +56,9 @@ pub(crate) enum Limit {
     Millis(usize),
     /// A relative timespec, with the rest written at another argument's address.
     Sleep(usize, usize),
+    /// SO_RCVTIMEO or SO_SNDTIMEO of the socket in argument 0. The kernel
+    /// starts it again with every call; we end the call when it is used up.
+    Socket(i32),
 }
 
 /// How the call bounds its wait, where a resume must shorten it. Calls with
@@ -71,6 +74,19 @@ pub(crate) fn limit_of(nr: i64, args: &[u64; 6]) -> Option<Limit> {
         libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => Some(Limit::Timespec(3)),
         libc::SYS_rt_sigtimedwait => Some(Limit::Timespec(2)),
         libc::SYS_io_getevents => Some(Limit::Timespec(4)),
+        libc::SYS_read
+        | libc::SYS_readv
+        | libc::SYS_recvfrom
+        | libc::SYS_recvmsg
+        | libc::SYS_recvmmsg
+        | libc::SYS_accept
+        | libc::SYS_accept4 => Some(Limit::Socket(libc::SO_RCVTIMEO)),
+        libc::SYS_write
+        | libc::SYS_writev
+        | libc::SYS_sendto
+        | libc::SYS_sendmsg
+        | libc::SYS_sendmmsg
+        | libc::SYS_connect => Some(Limit::Socket(libc::SO_SNDTIMEO)),
         libc::SYS_futex if args[1] & 0x7f == libc::FUTEX_WAIT as u64 => Some(Limit::Timespec(3)),
         _ => None,
     }
@@ -82,8 +98,30 @@ pub(crate) fn asked(limit: Limit, args: &[u64; 6]) -> u64 {
         Limit::Millis(i) if (args[i] as i32) < 0 => NO_LIMIT,
         Limit::Millis(i) => args[i] as u32 as u64 * 1_000_000,
         Limit::Timespec(i) | Limit::Sleep(i, _) if is_upper(args[i]) => read_time(args[i]),
+        Limit::Socket(option) => socket_limit(args[0], option),
         _ => NO_LIMIT,
     }
+}
+
+fn socket_limit(fd: u64, option: i32) -> u64 {
+    let (mut time, mut length) = ([0u64; 2], 16u32);
+    let level = libc::SOL_SOCKET as u64;
+    let (time_at, length_at) = (time.as_mut_ptr() as u64, &raw mut length as u64);
+    let args = [fd, level, option as u64, time_at, length_at, 0];
+    // SAFETY: both live across the call and have the sizes given.
+    let r = unsafe { sys::call(libc::SYS_getsockopt, args) };
+    if r < 0 || time == [0, 0] {
+        return NO_LIMIT;
+    }
+    time[0]
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time[1] * 1000)
+}
+
+/// Calls that write one buffer (arguments 1 and 2), and may return having
+/// written a part of it when a signal comes.
+pub(crate) fn writes_buffer(nr: i64) -> bool {
+    matches!(nr, libc::SYS_write | libc::SYS_sendto)
 }
 
 /// A timespec of the application's in nanoseconds.
@@ -112,21 +150,21 @@ pub(crate) unsafe fn issue(
 ) -> ! {
     // SAFETY: only this thread uses its scratch frame, and not while it is in use.
     let copy = unsafe { (*record.frame.get()).fill(frame) };
-    prepare(copy, nr, remaining);
+    prepare(copy, nr, remaining, 0);
     // SAFETY: by the caller's promise.
     unsafe { arch::enter_again(copy, fs) }
 }
 
 /// Points `copy` (a frame outside of the application's stack) at the exempt
-/// instruction.
-pub(crate) fn prepare(copy: &mut Frame, nr: i64, remaining: Option<u64>) {
+/// instruction. `done` bytes of its buffer are written already.
+pub(crate) fn prepare(copy: &mut Frame, nr: i64, remaining: Option<u64>, done: u64) {
     let args = copy.args();
     let at = copy.rsp - RED_ZONE - size_of::<Reissue>() as u64;
     let field = |offset: usize| at + offset as u64;
     let mut words = Reissue {
         registers: args,
         return_to: copy.rip,
-        done: 0,
+        done,
         nr: nr as u64,
         remaining: NO_LIMIT,
         issued: sys::monotonic(),
@@ -155,6 +193,10 @@ pub(crate) fn prepare(copy: &mut Frame, nr: i64, remaining: Option<u64>) {
             },
         );
     }
+    if done != 0 {
+        copy.rsi += done;
+        copy.rdx -= done;
+    }
     if let Some(limit) = limit_of(nr, &args) {
         words.remaining = remaining.unwrap_or_else(|| asked(limit, &args));
         let time_at = field(std::mem::offset_of!(Reissue, time));
@@ -170,6 +212,7 @@ pub(crate) fn prepare(copy: &mut Frame, nr: i64, remaining: Option<u64>) {
                     words.remaining.div_ceil(1_000_000).min(i32::MAX as u64),
                 ),
                 Limit::Timespec(i) | Limit::Sleep(i, _) => set(copy, i, time_at),
+                Limit::Socket(_) => {}
             }
         }
         if let Limit::Sleep(_, rest) = limit

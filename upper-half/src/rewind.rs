@@ -23,6 +23,8 @@ pub(crate) struct Interrupted {
     pub(crate) nr: i64,
     /// Nanoseconds left to wait, for calls that wait a relative time.
     pub(crate) remaining: Option<u64>,
+    /// Bytes of the buffer that are written already.
+    pub(crate) done: u64,
 }
 
 /// Call sites seen blocked, by the address after the instruction.
@@ -110,7 +112,21 @@ pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interr
         };
         frame.rip -= 2;
         frame.rax = nr as u64;
-        return Some(Interrupted { nr, remaining });
+        return Some(Interrupted {
+            nr,
+            remaining,
+            done: 0,
+        });
+    }
+    if let Some(nr) = cut_short(frame, sampled.then_some(sample.nr)) {
+        let done = frame.rax;
+        frame.rip -= 2;
+        frame.rax = nr as u64;
+        return Some(Interrupted {
+            nr,
+            remaining: None,
+            done,
+        });
     }
     // The kernel itself has put the thread back to a call that it restarts.
     let restarted = sample.blocked
@@ -120,7 +136,42 @@ pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interr
     restarted.then_some(Interrupted {
         nr: sample.nr,
         remaining: None,
+        done: 0,
     })
+}
+
+/// A blocking write to a pipe or stream that a signal ended with a part
+/// written; without our signal it would have gone on.
+fn cut_short(frame: &Frame, sampled: Option<i64>) -> Option<i64> {
+    let written = frame.rax as i64;
+    if written <= 0 || frame.rax >= frame.rdx || !after_syscall(frame.rip) {
+        return None;
+    }
+    let nr = sampled
+        .or_else(|| decoded(frame.rip))
+        .or_else(|| remembered(frame.rip))?;
+    if !reissue::writes_buffer(nr) {
+        return None;
+    }
+    // SAFETY: no addresses.
+    let flags = unsafe {
+        sys::call(
+            libc::SYS_fcntl,
+            [frame.rdi, libc::F_GETFL as u64, 0, 0, 0, 0],
+        )
+    };
+    let blocking = flags >= 0 && flags & i64::from(libc::O_NONBLOCK) == 0;
+    let asked_not_to = nr == libc::SYS_sendto && frame.r10 & libc::MSG_DONTWAIT as u64 != 0;
+    (blocking && !asked_not_to && is_stream(frame.rdi)).then_some(nr)
+}
+
+fn is_stream(fd: u64) -> bool {
+    // SAFETY: an all-zero `stat` is valid; it lives across the call.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        sys::call(libc::SYS_fstat, [fd, &raw mut stat as u64, 0, 0, 0, 0]) == 0
+            && matches!(stat.st_mode & libc::S_IFMT, libc::S_IFIFO | libc::S_IFSOCK)
+    }
 }
 
 /// True when a handler of the application's returned to this very place a
@@ -141,7 +192,12 @@ unsafe fn leave_reissue(record: &Record, frame: &mut Frame) -> Option<Interrupte
     let words = unsafe { (frame.rsp as *const Reissue).read_unaligned() };
     let nr = words.nr as i64;
     let interrupted = frame.rip == REISSUE_RETURN;
-    if interrupted {
+    let mut done = words.done;
+    let part = frame.rax as i64;
+    let wrote_part = interrupted && part > 0 && cut_short(frame, Some(nr)).is_some();
+    if wrote_part {
+        done += part as u64;
+    } else if interrupted {
         // SAFETY: only this thread reads its sample after the signal was sent.
         let sample = unsafe { *record.sample.get() };
         let sampled = sample.blocked && sample.pc == frame.rip && sample.sp == frame.rsp;
@@ -158,6 +214,7 @@ unsafe fn leave_reissue(record: &Record, frame: &mut Frame) -> Option<Interrupte
     let limit = reissue::limit_of(nr, &issued_args);
     let remaining = match limit {
         _ if words.remaining == NO_LIMIT => None,
+        Some(Limit::Socket(_)) if wrote_part => None,
         Some(Limit::Sleep(_, rest)) if interrupted => Some(reissue::read_time(issued_args[rest])),
         Some(_) if interrupted => {
             let waited = sys::monotonic().saturating_sub(words.issued);
@@ -171,7 +228,11 @@ unsafe fn leave_reissue(record: &Record, frame: &mut Frame) -> Option<Interrupte
     frame.rsp += (size_of::<Reissue>() + 128) as u64;
     frame.rip = words.return_to - 2;
     frame.rax = words.nr;
-    Some(Interrupted { nr, remaining })
+    Some(Interrupted {
+        nr,
+        remaining,
+        done,
+    })
 }
 
 /// Marks the thread as standing at a rewound call, so that a signal that
