@@ -48,7 +48,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 
     tell("What is in the image");
     stage.show(stage.gpuckpt().args(["verify", "demo"]))?;
-    stage.show(stage.gpuckpt().args(["inspect", "demo"]))?;
+    stage.show_without("Mappings", stage.gpuckpt().args(["inspect", "demo"]))?;
 
     tell("The job goes on in a new process, with a new driver behind it");
     let mut restart = stage.gpuckpt();
@@ -144,6 +144,24 @@ impl Stage {
         println!("  $ {}", self.shown(command));
         for line in sh::output(command)?.lines() {
             println!("    {line}");
+        }
+        Ok(())
+    }
+
+    /// The same, without the rows of one of its tables.
+    fn show_without(&self, table: &str, command: &mut Command) -> Result<()> {
+        println!("  $ {}", self.shown(command));
+        let text = sh::output(command)?;
+        for part in text.split("\n\n") {
+            let shown = if part.starts_with(table) {
+                1
+            } else {
+                usize::MAX
+            };
+            for line in part.lines().take(shown) {
+                println!("    {line}");
+            }
+            println!();
         }
         Ok(())
     }
