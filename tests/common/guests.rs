@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 /// How a guest becomes a program.
 #[derive(Clone, Copy, Debug)]
-pub enum Build {
+pub(crate) enum Build {
     /// `cc` with these flags.
     C(&'static [&'static str]),
     /// `cc` with these flags, linked with the distribution's driver stub.
@@ -30,7 +30,7 @@ pub enum Build {
 
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
+pub(crate) enum Device {
     /// The mock device; `GPUCKPT_TEST_DEVICE=cuda` makes it a real one.
     Gpu,
     /// None.
@@ -39,21 +39,21 @@ pub enum Device {
 
 /// One program.
 #[derive(Clone, Copy, Debug)]
-pub struct Guest {
+pub(crate) struct Guest {
     /// Unique; also the file name of what is built.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Below `tests/guests`.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
     /// How it is built.
-    pub build: Build,
+    pub(crate) build: Build,
     /// What it needs.
-    pub device: Device,
+    pub(crate) device: Device,
     /// Steps of a run of one to three seconds.
-    pub steps: u32,
+    pub(crate) steps: u32,
     /// Steps of a run of a minute, for nights.
-    pub long_steps: u32,
+    pub(crate) long_steps: u32,
     /// True when its second argument is a folder to work in.
-    pub wants_folder: bool,
+    pub(crate) wants_folder: bool,
 }
 
 const fn host(name: &'static str, source: &'static str, build: Build, steps: u32) -> Guest {
@@ -93,7 +93,7 @@ const C: Build = Build::C(&[
 ]);
 
 /// All guests that can be checkpointed, launched ones only, and refused ones.
-pub const GUESTS: &[Guest] = &[
+pub(crate) const GUESTS: &[Guest] = &[
     gpu("vector", "cuda/vector.cu", Build::Cuda, 400),
     gpu("matmul", "cuda/matmul.cu", Build::Cuda, 60),
     gpu("reduce", "cuda/reduce.cu", Build::Cuda, 100),
@@ -150,7 +150,7 @@ pub const GUESTS: &[Guest] = &[
 ];
 
 /// The guest called `name`.
-pub fn find(name: &str) -> Guest {
+pub(crate) fn find(name: &str) -> Guest {
     *GUESTS
         .iter()
         .find(|guest| guest.name == name)
@@ -159,7 +159,7 @@ pub fn find(name: &str) -> Guest {
 
 impl Guest {
     /// Builds it if need be; gives the program and the arguments before its own.
-    pub fn command(&self) -> Vec<PathBuf> {
+    pub(crate) fn command(&self) -> Vec<PathBuf> {
         let source = root().join("tests/guests").join(self.source);
         match self.build {
             Build::Script => vec![source],

@@ -13,40 +13,40 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Exit status of a job that `checkpoint --kill` ended.
-pub const CHECKPOINTED: i32 = 85;
+pub(crate) const CHECKPOINTED: i32 = 85;
 /// Exit status of gpuckpt's own failures.
-pub const FAILURE: i32 = 125;
+pub(crate) const FAILURE: i32 = 125;
 
 /// What a finished run left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// Exit status as a shell gives it.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Standard output.
-    pub out: String,
+    pub(crate) out: String,
     /// Standard error.
-    pub err: String,
+    pub(crate) err: String,
 }
 
 /// What a command of gpuckpt answered.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Exit status.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Standard output.
-    pub out: String,
+    pub(crate) out: String,
     /// Standard error.
-    pub err: String,
+    pub(crate) err: String,
 }
 
 impl Answer {
     /// Standard output as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"))
     }
 
     /// Panics unless the command succeeded.
-    pub fn expect_success(self, what: &str) -> Self {
+    pub(crate) fn expect_success(self, what: &str) -> Self {
         assert_eq!(self.code, 0, "{what}: {self:#?}");
         self
     }
@@ -54,18 +54,18 @@ impl Answer {
 
 /// A folder with everything of one guest: images, output, files. Removed on drop
 /// unless the test panics.
-pub struct Bench {
+pub(crate) struct Bench {
     guest: Guest,
     /// Where images go (`--dir`).
-    pub images: PathBuf,
+    pub(crate) images: PathBuf,
     folder: Option<TempDir>,
     /// The distribution in use.
-    pub dist: PathBuf,
+    pub(crate) dist: PathBuf,
     args: Vec<OsString>,
     /// Variables that launch and restart get.
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// Options that launch and restart get.
-    pub options: Vec<String>,
+    pub(crate) options: Vec<String>,
     runs: u32,
     /// Output files of the first process of the chain: a restart reopens them.
     origin: Option<(PathBuf, PathBuf)>,
@@ -93,7 +93,7 @@ impl Running {
 
 impl Bench {
     /// A fresh folder for `guest`, with its default arguments.
-    pub fn new(guest: Guest) -> Self {
+    pub(crate) fn new(guest: Guest) -> Self {
         let steps = if long() {
             guest.long_steps
         } else {
@@ -109,7 +109,7 @@ impl Bench {
     }
 
     /// The same with the arguments `args`.
-    pub fn with_args(guest: Guest, args: &[&OsStr]) -> Self {
+    pub(crate) fn with_args(guest: Guest, args: &[&OsStr]) -> Self {
         let base = target().join("e2e");
         fs::create_dir_all(&base).expect("a folder for the jobs");
         let folder = tempfile::Builder::new()
@@ -131,7 +131,7 @@ impl Bench {
     }
 
     /// A path in the job's folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder
             .as_ref()
             .expect("the folder lives as long as the bench")
@@ -140,17 +140,17 @@ impl Bench {
     }
 
     /// The job's name.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.guest.name
     }
 
     /// Adds an argument of the guest.
-    pub fn arg(&mut self, arg: impl Into<OsString>) {
+    pub(crate) fn arg(&mut self, arg: impl Into<OsString>) {
         self.args.push(arg.into());
     }
 
     /// `gpuckpt` with `args`, not yet run.
-    pub fn gpuckpt(&self, args: &[&str]) -> Command {
+    pub(crate) fn gpuckpt(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.dist.join("bin/gpuckpt"));
         command
             .args(args)
@@ -160,12 +160,12 @@ impl Bench {
     }
 
     /// Runs `gpuckpt` with `args` to its end.
-    pub fn ask(&self, args: &[&str]) -> Answer {
+    pub(crate) fn ask(&self, args: &[&str]) -> Answer {
         self.answer(&mut self.gpuckpt(args), &args.join(" "))
     }
 
     /// Runs any command to its end.
-    pub fn answer(&self, command: &mut Command, what: &str) -> Answer {
+    pub(crate) fn answer(&self, command: &mut Command, what: &str) -> Answer {
         let out = tempfile::NamedTempFile::new_in(self.path("")).expect("a file for the output");
         let err = tempfile::NamedTempFile::new_in(self.path("")).expect("a file for the errors");
         command
@@ -230,13 +230,13 @@ impl Bench {
     }
 
     /// Runs the guest without gpuckpt: on the mock device where it needs one.
-    pub fn native(&mut self) -> Finished {
+    pub(crate) fn native(&mut self) -> Finished {
         self.start_native();
         self.finish()
     }
 
     /// Starts the guest without gpuckpt.
-    pub fn start_native(&mut self) {
+    pub(crate) fn start_native(&mut self) {
         self.prepare();
         let words = self.guest.command();
         let mut command = Command::new(&words[0]);
@@ -260,7 +260,7 @@ impl Bench {
     }
 
     /// Starts `gpuckpt launch`.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         self.prepare();
         let device = match self.guest.device {
             Device::Gpu => device_name(),
@@ -276,19 +276,19 @@ impl Bench {
     }
 
     /// Starts `gpuckpt restart` of the newest image.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.restart_from(self.guest.name);
     }
 
     /// Starts `gpuckpt restart` of an image or a name.
-    pub fn restart_from(&mut self, image: &str) {
+    pub(crate) fn restart_from(&mut self, image: &str) {
         let mut command = self.gpuckpt(&["restart"]);
         command.args(&self.options).arg(image);
         self.start(command, "restart");
     }
 
     /// Waits until the job answers requests. False when it ended first.
-    pub fn wait_ready(&mut self) -> bool {
+    pub(crate) fn wait_ready(&mut self) -> bool {
         let record = self.images.join(self.guest.name).join("job.json");
         let job = self.job.as_mut().expect("a job");
         let pid = job.process.pid();
@@ -305,7 +305,7 @@ impl Bench {
     }
 
     /// Waits until the job has printed `line`. False when it ended without.
-    pub fn wait_for_line(&mut self, line: &str) -> bool {
+    pub(crate) fn wait_for_line(&mut self, line: &str) -> bool {
         let job = self.job.as_mut().expect("a job");
         let pid = job.process.pid();
         wait_until(&format!("`{line}`"), Some(pid), || {
@@ -316,7 +316,7 @@ impl Bench {
     }
 
     /// Waits until something new is printed after `known` bytes; false at the end.
-    pub fn wait_for_progress(&mut self, known: usize) -> bool {
+    pub(crate) fn wait_for_progress(&mut self, known: usize) -> bool {
         let job = self.job.as_mut().expect("a job");
         let pid = job.process.pid();
         wait_until("progress", Some(pid), || {
@@ -327,29 +327,29 @@ impl Bench {
     }
 
     /// Standard output of the running job so far.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         text(&self.job.as_ref().expect("a job").out)
     }
 
     /// Process id of the running job.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.job.as_ref().expect("a job").process.pid()
     }
 
     /// A signal to the running job.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         self.job.as_ref().expect("a job").process.signal(signal);
     }
 
     /// True while the job runs.
-    pub fn runs(&mut self) -> bool {
+    pub(crate) fn runs(&mut self) -> bool {
         self.job
             .as_mut()
             .is_some_and(|job| job.process.try_wait().is_none())
     }
 
     /// `gpuckpt checkpoint --json` with `options`.
-    pub fn checkpoint(&mut self, options: &[&str]) -> Answer {
+    pub(crate) fn checkpoint(&mut self, options: &[&str]) -> Answer {
         let mut args = vec!["checkpoint", "--json"];
         args.extend(options);
         args.push(self.guest.name);
@@ -358,7 +358,7 @@ impl Bench {
 
     /// `checkpoint --kill`, if the job still runs: true when it was saved and ended
     /// with status 85, false when it had ended by itself before.
-    pub fn checkpoint_kill(&mut self) -> bool {
+    pub(crate) fn checkpoint_kill(&mut self) -> bool {
         let answer = self.checkpoint(&["--kill"]);
         if answer.code != 0 {
             // The only excuse is that the guest reached its end meanwhile.
@@ -395,7 +395,7 @@ impl Bench {
 
     /// Waits for the end of the job and gives what it printed, in the file in
     /// which its standard output began (a regular file is reopened by a restart).
-    pub fn finish(&mut self) -> Finished {
+    pub(crate) fn finish(&mut self) -> Finished {
         let mut job = self.job.take().expect("a job");
         let status = job.process.wait();
         if job.own_out != job.out {
@@ -413,7 +413,7 @@ impl Bench {
     }
 
     /// Ends the job with SIGKILL.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut job) = self.job.take() {
             job.process.signal(nix::sys::signal::Signal::SIGKILL);
             job.process.wait();
@@ -421,12 +421,12 @@ impl Bench {
     }
 
     /// How many processes were started so far.
-    pub fn runs_started(&self) -> u32 {
+    pub(crate) fn runs_started(&self) -> u32 {
         self.runs
     }
 
     /// Folders of committed images, oldest first.
-    pub fn images_of_job(&self) -> Vec<PathBuf> {
+    pub(crate) fn images_of_job(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.images.join(self.guest.name)) else {
             return Vec::new();
         };
@@ -461,7 +461,7 @@ impl Drop for Bench {
 }
 
 /// `mock`, or what `GPUCKPT_TEST_DEVICE` says.
-pub fn device_name() -> String {
+pub(crate) fn device_name() -> String {
     std::env::var("GPUCKPT_TEST_DEVICE").unwrap_or_else(|_| "mock".to_owned())
 }
 

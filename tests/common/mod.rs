@@ -3,15 +3,15 @@
 //! ([`process`]). Real processes only; nothing here looks inside the product.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-pub mod guests;
-pub mod job;
-pub mod process;
-pub mod scenario;
+pub(crate) mod guests;
+pub(crate) mod job;
+pub(crate) mod process;
+pub(crate) mod scenario;
 
 use std::path::PathBuf;
 
 /// The relocatable tree under test: `GPUCKPT_DIST`, else `target/dist`.
-pub fn dist() -> PathBuf {
+pub(crate) fn dist() -> PathBuf {
     let dist =
         std::env::var_os("GPUCKPT_DIST").map_or_else(|| target().join("dist"), PathBuf::from);
     assert!(
@@ -23,7 +23,7 @@ pub fn dist() -> PathBuf {
 }
 
 /// Cargo's target folder, where guests are built and jobs work.
-pub fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("the temporary folder lies in the target folder")
@@ -31,23 +31,23 @@ pub fn target() -> PathBuf {
 }
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// True when the heavier loops are wanted (`cargo xtask nightly`).
-pub fn long() -> bool {
+pub(crate) fn long() -> bool {
     std::env::var_os("GPUCKPT_TEST_LONG").is_some_and(|v| !v.is_empty() && v != "0")
 }
 
 /// Random numbers for the moments of checkpoints: splitmix64 over
 /// `GPUCKPT_TEST_SEED` (else a fresh seed) and the name of the test. The seed is
 /// printed, and cargo shows it when the test fails.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Numbers for the test called `name`.
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let given = std::env::var("GPUCKPT_TEST_SEED").ok();
         let seed: u64 = given.and_then(|s| s.parse().ok()).unwrap_or_else(|| {
             let now = std::time::SystemTime::now();
@@ -62,7 +62,7 @@ impl Random {
     }
 
     /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

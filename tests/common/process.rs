@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take before the test gives up: machines are slow, and
 /// often busy with other tests.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 const NAP: Duration = Duration::from_millis(2);
 
 /// A running child.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     what: String,
 }
 
 impl Process {
     /// Starts `command`, in a process group of its own.
-    pub fn spawn(command: &mut Command, what: &str) -> Self {
+    pub(crate) fn spawn(command: &mut Command, what: &str) -> Self {
         let child = command
             .process_group(0)
             .spawn()
@@ -35,24 +35,24 @@ impl Process {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a process id")
     }
 
     /// Its status, if it has ended.
-    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 
     /// Waits until it ends.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         wait_until(&format!("{} to end", self.what), Some(self.pid()), || {
             self.child.try_wait().expect("a child")
         })
     }
 
     /// Sends a signal to it.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("a signal to a child");
     }
 }
@@ -70,7 +70,11 @@ impl Drop for Process {
 
 /// Asks `condition` until it has an answer; panics at the deadline with the state
 /// of process `pid`.
-pub fn wait_until<T>(what: &str, pid: Option<i32>, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(
+    what: &str,
+    pid: Option<i32>,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
     let begin = Instant::now();
     loop {
         if let Some(answer) = condition() {
@@ -85,7 +89,7 @@ pub fn wait_until<T>(what: &str, pid: Option<i32>, mut condition: impl FnMut() -
 }
 
 /// Where each thread of a process stands.
-pub fn describe(pid: i32) -> String {
+pub(crate) fn describe(pid: i32) -> String {
     let mut text = String::new();
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return format!("process {pid} is gone");
@@ -110,7 +114,7 @@ pub fn describe(pid: i32) -> String {
 }
 
 /// A status as a shell would give it.
-pub fn code(status: ExitStatus) -> i32 {
+pub(crate) fn code(status: ExitStatus) -> i32 {
     status
         .code()
         .or_else(|| status.signal().map(|s| 128 + s))

@@ -9,18 +9,18 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Links of a chain, and checkpoints of a run.
-pub const LINKS: u32 = 10;
+pub(crate) const LINKS: u32 = 10;
 
 /// A run without gpuckpt, and how long it took.
-pub struct Reference {
+pub(crate) struct Reference {
     /// What every other run must equal.
-    pub finished: Finished,
+    pub(crate) finished: Finished,
     /// Its duration.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// The guest's run without gpuckpt.
-pub fn reference(bench: &mut Bench) -> Reference {
+pub(crate) fn reference(bench: &mut Bench) -> Reference {
     let begin = Instant::now();
     let finished = bench.native();
     let took = begin.elapsed();
@@ -33,7 +33,7 @@ pub fn reference(bench: &mut Bench) -> Reference {
 }
 
 /// The guest under launch, undisturbed.
-pub fn launched(bench: &mut Bench, native: &Finished) {
+pub(crate) fn launched(bench: &mut Bench, native: &Finished) {
     bench.launch();
     assert_eq!(&bench.finish(), native, "launched, against native");
 }
@@ -45,7 +45,7 @@ fn gap(took: Duration, attempt: u32, random: &mut Random) -> Duration {
 }
 
 /// Ten checkpoints while the guest runs on.
-pub fn checkpointed(bench: &mut Bench, native: &Reference, random: &mut Random) {
+pub(crate) fn checkpointed(bench: &mut Bench, native: &Reference, random: &mut Random) {
     for attempt in 0..4 {
         bench.launch();
         let mut done = 0;
@@ -73,7 +73,7 @@ pub fn checkpointed(bench: &mut Bench, native: &Reference, random: &mut Random) 
 }
 
 /// Ten times: checkpoint, kill, restart.
-pub fn chained(bench: &mut Bench, native: &Reference, random: &mut Random) {
+pub(crate) fn chained(bench: &mut Bench, native: &Reference, random: &mut Random) {
     for attempt in 0..4 {
         bench.launch();
         let mut links = 0;
@@ -111,12 +111,12 @@ fn ends_soon(bench: &mut Bench) -> bool {
 }
 
 /// All of it.
-pub fn prove(name: &str) {
+pub(crate) fn prove(name: &str) {
     prove_with(find(name), &[]);
 }
 
 /// The same with variables in the environment of every gpuckpt run.
-pub fn prove_with(guest: Guest, env: &[(&str, &str)]) {
+pub(crate) fn prove_with(guest: Guest, env: &[(&str, &str)]) {
     let mut random = Random::new(guest.name);
     let mut bench = Bench::new(guest);
     bench

@@ -1,0 +1,50 @@
+/* The cost of driver calls. `gate`: a call that is only passed down; `recorded`:
+ * one that is recorded (half of a create and destroy pair); both print nanoseconds a call.
+ * `pairs N BEAT`: N malloc/free pairs, then makes the file BEAT whenever it is
+ * missing, until it is killed. */
+#include "../../tests/guests/driver.h"
+#include <fcntl.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    REQUIRE(argc > 1, "which measurement?");
+    load_driver();
+    CUdevice device;
+    CUcontext context, current;
+    CU(cuInit(0));
+    CU(cuDeviceGet(&device, 0));
+    CU(cuCtxCreate_v2(&context, 0, device));
+    if (strcmp(argv[1], "gate") == 0) {
+        enum { N = 2000000 };
+        for (int i = 0; i < N / 10; i++)
+            cuCtxGetCurrent(&current);
+        double begin = now_s();
+        for (int i = 0; i < N; i++)
+            cuCtxGetCurrent(&current);
+        printf("%.3f\n", (now_s() - begin) * 1e9 / N);
+    } else if (strcmp(argv[1], "recorded") == 0) {
+        enum { N = 300000 };
+        CUevent event;
+        double begin = now_s();
+        for (int i = 0; i < N; i++) {
+            CU(cuEventCreate(&event, 2));
+            CU(cuEventDestroy_v2(event));
+        }
+        printf("%.3f\n", (now_s() - begin) * 1e9 / (2.0 * N));
+    } else {
+        REQUIRE(argc > 3, "pairs N BEAT");
+        long n = strtol(argv[2], NULL, 10);
+        for (long i = 0; i < n; i++) {
+            CUdeviceptr p;
+            CU(cuMemAlloc_v2(&p, 256 + (size_t)(i % 64) * 4096));
+            CU(cuMemFree_v2(p));
+        }
+        for (;;) {
+            if (access(argv[3], F_OK) != 0)
+                close(open(argv[3], O_WRONLY | O_CREAT, 0600));
+            pause_us(500);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,86 @@
+/* One kind of call in a loop, as argv[1] says; prints nanoseconds a call. */
+#define _GNU_SOURCE
+#include "../../tests/guests/guest.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void *nothing(void *arg) { return arg; }
+
+static void malloc_loop(long n)
+{
+    void *live[256] = {0};
+    for (long i = 0; i < n; i++) {
+        uint64_t r = mix64((uint64_t)i);
+        free(live[r % 256]);
+        live[r % 256] = malloc(16 + (r >> 32) % 2000);
+        REQUIRE(live[r % 256], "malloc");
+        *(char *)live[r % 256] = 1;
+    }
+    for (int i = 0; i < 256; i++)
+        free(live[i]);
+}
+
+static void read_byte(long n)
+{
+    char c;
+    int fd = open("/dev/zero", O_RDONLY);
+    for (long i = 0; i < n; i++)
+        REQUIRE(read(fd, &c, 1) == 1, "read");
+    close(fd);
+}
+
+static void clock_loop(long n)
+{
+    struct timespec t;
+    for (long i = 0; i < n; i++)
+        clock_gettime(CLOCK_MONOTONIC, &t);
+}
+
+static void open_close(long n)
+{
+    for (long i = 0; i < n; i++) {
+        int fd = open("/dev/null", O_RDONLY);
+        REQUIRE(fd >= 0 && close(fd) == 0, "open and close");
+    }
+}
+
+static void fork_wait(long n)
+{
+    for (long i = 0; i < n; i++) {
+        pid_t child = fork();
+        if (child == 0)
+            _exit(0);
+        REQUIRE(child > 0 && waitpid(child, NULL, 0) == child, "fork and wait");
+    }
+}
+
+static void create_join(long n)
+{
+    for (long i = 0; i < n; i++) {
+        pthread_t t;
+        REQUIRE(pthread_create(&t, NULL, nothing, NULL) == 0 && pthread_join(t, NULL) == 0, "create and join");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*run)(long);
+        long n;
+    } kinds[] = {
+        {"malloc", malloc_loop, 3000000}, {"read", read_byte, 1000000}, {"clock", clock_loop, 5000000},
+        {"open", open_close, 150000},     {"fork", fork_wait, 300},     {"thread", create_join, 5000},
+    };
+    for (size_t i = 0; argc > 1 && i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(argv[1], kinds[i].name) == 0) {
+            kinds[i].run(kinds[i].n / 50 + 1);
+            double begin = now_s();
+            kinds[i].run(kinds[i].n);
+            printf("%.3f\n", (now_s() - begin) * 1e9 / (double)kinds[i].n);
+            return 0;
+        }
+    return argc > 1 && strcmp(argv[1], "trivial") == 0 ? 0 : 2;
+}
