@@ -224,10 +224,11 @@ impl Log {
         let whole = inside
             .iter()
             .all(|&p| self.created(p).is_some_and(|c| c.life == Life::Alive));
-        if let Some(gone) = destroys.and_then(|p| self.created(p)) {
-            if gone.life == Life::Alive || gone.destroyer.is_some() || !wire.creates.is_empty() {
-                return Err("destroys what it cannot");
-            }
+        let gone = destroys.and_then(|p| self.created(p));
+        if gone.is_some_and(|gone| gone.life == Life::Alive || gone.destroyer.is_some())
+            || (destroys.is_some() && !wire.creates.is_empty())
+        {
+            return Err("destroys what it cannot");
         }
         let mut creates: SmallVec<[Created; 1]> = SmallVec::new();
         for (index, object) in wire.creates.iter().enumerate() {

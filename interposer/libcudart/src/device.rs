@@ -54,15 +54,20 @@ export! {
         value.check()?;
         let driver = driver()?;
         check_device(driver, device)?;
-        driver.device_get_attribute(value.as_ptr(), attribute, device)
+        driver.device_get_attribute(value.pointer(), attribute, device)
     }
 
-    fn cudaDeviceGetP2PAttribute(value: Out<c_int>, attribute: CUdevice_P2PAttribute, from: c_int, to: c_int) {
+    fn cudaDeviceGetP2PAttribute(
+        value: Out<c_int>,
+        attribute: CUdevice_P2PAttribute,
+        from: c_int,
+        to: c_int,
+    ) {
         value.check()?;
         let driver = driver()?;
         check_device(driver, from)?;
         check_device(driver, to)?;
-        driver.device_get_p2p_attribute(value.as_ptr(), attribute, from, to)
+        driver.device_get_p2p_attribute(value.pointer(), attribute, from, to)
     }
 
     fn cudaDeviceGetPCIBusId(id: *mut c_char, len: c_int, device: c_int) {
@@ -73,7 +78,7 @@ export! {
 
     fn cudaDeviceGetByPCIBusId(device: Out<c_int>, id: *const c_char) {
         device.check()?;
-        driver()?.device_get_by_pci_bus_id(device.as_ptr(), id)
+        driver()?.device_get_by_pci_bus_id(device.pointer(), id)
     }
 
     fn cudaDeviceSynchronize() {
@@ -106,7 +111,7 @@ export! {
 
     fn cudaDeviceGetLimit(value: Out<usize>, limit: CUlimit) {
         value.check()?;
-        bind()?.ctx_get_limit(value.as_ptr(), limit)
+        bind()?.ctx_get_limit(value.pointer(), limit)
     }
 
     fn cudaDeviceSetLimit(limit: CUlimit, value: usize) {
@@ -115,7 +120,7 @@ export! {
 
     fn cudaThreadGetLimit(value: Out<usize>, limit: CUlimit) {
         value.check()?;
-        bind()?.ctx_get_limit(value.as_ptr(), limit)
+        bind()?.ctx_get_limit(value.pointer(), limit)
     }
 
     fn cudaThreadSetLimit(limit: CUlimit, value: usize) {
@@ -124,7 +129,7 @@ export! {
 
     fn cudaDeviceGetCacheConfig(config: Out<CUfunc_cache>) {
         config.check()?;
-        bind()?.ctx_get_cache_config(config.as_ptr())
+        bind()?.ctx_get_cache_config(config.pointer())
     }
 
     fn cudaDeviceSetCacheConfig(config: CUfunc_cache) {
@@ -133,7 +138,7 @@ export! {
 
     fn cudaThreadGetCacheConfig(config: Out<CUfunc_cache>) {
         config.check()?;
-        bind()?.ctx_get_cache_config(config.as_ptr())
+        bind()?.ctx_get_cache_config(config.pointer())
     }
 
     fn cudaThreadSetCacheConfig(config: CUfunc_cache) {
@@ -142,7 +147,7 @@ export! {
 
     fn cudaDeviceGetSharedMemConfig(config: Out<CUsharedconfig>) {
         config.check()?;
-        bind()?.ctx_get_shared_mem_config(config.as_ptr())
+        bind()?.ctx_get_shared_mem_config(config.pointer())
     }
 
     fn cudaDeviceSetSharedMemConfig(config: CUsharedconfig) {
@@ -163,7 +168,7 @@ export! {
 
     fn cudaThreadExchangeStreamCaptureMode(mode: Out<CUstreamCaptureMode>) {
         mode.check()?;
-        driver()?.exchange_capture_mode(mode.as_ptr())
+        driver()?.exchange_capture_mode(mode.pointer())
     }
 
     fn cudaProfilerStart() {

@@ -27,7 +27,7 @@ fn find(
     status.set_if_wanted(found);
     to.set(address)?;
     // A caller that takes the status learns there that the function is missing.
-    if found != CU_GET_PROC_ADDRESS_SUCCESS && !status.as_ptr().is_null() {
+    if found != CU_GET_PROC_ADDRESS_SUCCESS && !status.pointer().is_null() {
         Ok(())
     } else {
         answer
@@ -44,19 +44,41 @@ fn per_thread(flags: u64) -> u64 {
 }
 
 export! {
-    fn cudaGetDriverEntryPoint(symbol: *const c_char, to: Out<*mut c_void>, flags: u64, status: Out<u32>) {
+    fn cudaGetDriverEntryPoint(
+        symbol: *const c_char,
+        to: Out<*mut c_void>,
+        flags: u64,
+        status: Out<u32>,
+    ) {
         find(symbol, to, version(), flags, status)
     }
 
-    fn cudaGetDriverEntryPoint_ptsz(symbol: *const c_char, to: Out<*mut c_void>, flags: u64, status: Out<u32>) {
+    fn cudaGetDriverEntryPoint_ptsz(
+        symbol: *const c_char,
+        to: Out<*mut c_void>,
+        flags: u64,
+        status: Out<u32>,
+    ) {
         find(symbol, to, version(), per_thread(flags), status)
     }
 
-    fn cudaGetDriverEntryPointByVersion(symbol: *const c_char, to: Out<*mut c_void>, wanted: c_uint, flags: u64, status: Out<u32>) {
+    fn cudaGetDriverEntryPointByVersion(
+        symbol: *const c_char,
+        to: Out<*mut c_void>,
+        wanted: c_uint,
+        flags: u64,
+        status: Out<u32>,
+    ) {
         find(symbol, to, c_int::try_from(wanted).unwrap_or(c_int::MAX), flags, status)
     }
 
-    fn cudaGetDriverEntryPointByVersion_ptsz(symbol: *const c_char, to: Out<*mut c_void>, wanted: c_uint, flags: u64, status: Out<u32>) {
+    fn cudaGetDriverEntryPointByVersion_ptsz(
+        symbol: *const c_char,
+        to: Out<*mut c_void>,
+        wanted: c_uint,
+        flags: u64,
+        status: Out<u32>,
+    ) {
         find(symbol, to, c_int::try_from(wanted).unwrap_or(c_int::MAX), per_thread(flags), status)
     }
 }

@@ -11,12 +11,12 @@ use crate::export::Out;
 export! {
     fn cudaEventCreate(event: Out<CUevent>) {
         event.check()?;
-        bind()?.event_create(event.as_ptr(), CU_EVENT_DEFAULT)
+        bind()?.event_create(event.pointer(), CU_EVENT_DEFAULT)
     }
 
     fn cudaEventCreateWithFlags(event: Out<CUevent>, flags: c_uint) {
         event.check()?;
-        bind()?.event_create(event.as_ptr(), flags)
+        bind()?.event_create(event.pointer(), flags)
     }
 
     fn cudaEventQuery(event: CUevent) {
@@ -33,12 +33,12 @@ export! {
 
     fn cudaEventElapsedTime(milliseconds: Out<f32>, start: CUevent, end: CUevent) {
         milliseconds.check()?;
-        bind()?.event_elapsed_time(milliseconds.as_ptr(), start, end)
+        bind()?.event_elapsed_time(milliseconds.pointer(), start, end)
     }
 
     fn cudaEventElapsedTime_v2(milliseconds: Out<f32>, start: CUevent, end: CUevent) {
         milliseconds.check()?;
-        bind()?.event_elapsed_time(milliseconds.as_ptr(), start, end)
+        bind()?.event_elapsed_time(milliseconds.pointer(), start, end)
     }
 }
 
@@ -47,7 +47,11 @@ export_on_stream! {
         bind()?.event_record(event, stream)
     }
 
-    fn cudaEventRecordWithFlags, cudaEventRecordWithFlags_ptsz(event: CUevent, stream: CUstream, flags: c_uint) on stream {
+    fn cudaEventRecordWithFlags, cudaEventRecordWithFlags_ptsz(
+        event: CUevent,
+        stream: CUstream,
+        flags: c_uint,
+    ) on stream {
         bind()?.event_record_with_flags(event, stream, flags)
     }
 }

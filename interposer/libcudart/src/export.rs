@@ -20,7 +20,9 @@ macro_rules! export {
         $(
             #[unsafe(no_mangle)]
             extern "C" fn $name($($arg: $ty),*) -> cuda_abi::runtime::CudaError {
-                crate::error::finish((move || -> crate::export::Answer { $body })())
+                #[allow(clippy::too_many_arguments, reason = "the API's arguments")]
+                fn body($($arg: $ty),*) -> crate::export::Answer $body
+                crate::error::finish(body($($arg),*))
             }
         )*
     };
@@ -32,13 +34,17 @@ macro_rules! export_on_stream {
         $(
             #[unsafe(no_mangle)]
             extern "C" fn $name($($arg: $ty),*) -> cuda_abi::runtime::CudaError {
-                crate::error::finish((move || -> crate::export::Answer { $body })())
+                #[allow(clippy::too_many_arguments, reason = "the API's arguments")]
+                fn body($($arg: $ty),*) -> crate::export::Answer $body
+                crate::error::finish(body($($arg),*))
             }
 
             #[unsafe(no_mangle)]
             extern "C" fn $twin($($arg: $ty),*) -> cuda_abi::runtime::CudaError {
+                #[allow(clippy::too_many_arguments, reason = "the API's arguments")]
+                fn body($($arg: $ty),*) -> crate::export::Answer $body
                 let $stream = crate::export::per_thread($stream);
-                crate::error::finish((move || -> crate::export::Answer { $body })())
+                crate::error::finish(body($($arg),*))
             }
         )*
     };
@@ -87,7 +93,7 @@ impl<T> Out<T> {
     }
 
     /// The bare pointer, for the driver.
-    pub(crate) fn as_ptr(self) -> *mut T {
+    pub(crate) fn pointer(self) -> *mut T {
         self.0
     }
 }

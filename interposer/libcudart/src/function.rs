@@ -73,13 +73,18 @@ export! {
     fn cudaFuncGetName(name: Out<*const c_char>, named: *const c_void) {
         name.check()?;
         let driver = bind()?;
-        driver.func_get_name(name.as_ptr(), function(driver, named)?)
+        driver.func_get_name(name.pointer(), function(driver, named)?)
     }
 
-    fn cudaFuncGetParamInfo(named: *const c_void, index: usize, offset: Out<usize>, size: *mut usize) {
+    fn cudaFuncGetParamInfo(
+        named: *const c_void,
+        index: usize,
+        offset: Out<usize>,
+        size: *mut usize,
+    ) {
         offset.check()?;
         let driver = bind()?;
-        driver.func_get_param_info(function(driver, named)?, index, offset.as_ptr(), size)
+        driver.func_get_param_info(function(driver, named)?, index, offset.pointer(), size)
     }
 
     fn cudaGetFuncBySymbol(to: Out<CUfunction>, symbol: *const c_void) {

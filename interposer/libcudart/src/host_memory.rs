@@ -54,6 +54,6 @@ export! {
 
     fn cudaHostGetFlags(flags: Out<c_uint>, host: *mut c_void) {
         flags.check()?;
-        bind()?.mem_host_get_flags(flags.as_ptr(), host)
+        bind()?.mem_host_get_flags(flags.pointer(), host)
     }
 }

@@ -52,7 +52,12 @@ extern "C" fn __cudaPushCallConfiguration(
 }
 
 export! {
-    fn __cudaPopCallConfiguration(grid: Out<Dim3>, block: Out<Dim3>, shared: Out<usize>, stream: Out<CUstream>) {
+    fn __cudaPopCallConfiguration(
+        grid: Out<Dim3>,
+        block: Out<Dim3>,
+        shared: Out<usize>,
+        stream: Out<CUstream>,
+    ) {
         let shape = SHAPES.with_borrow_mut(Vec::pop).ok_or(cudaErrorMissingConfiguration)?;
         grid.set(shape.grid)?;
         block.set(shape.block)?;
@@ -158,15 +163,36 @@ pub(crate) fn driver_config(config: &CudaLaunchConfig) -> Answer<CUlaunchConfig>
 }
 
 export_on_stream! {
-    fn cudaLaunchKernel, cudaLaunchKernel_ptsz(function: *const c_void, grid: Dim3, block: Dim3, params: *mut *mut c_void, shared: usize, stream: CUstream) on stream {
+    fn cudaLaunchKernel, cudaLaunchKernel_ptsz(
+        function: *const c_void,
+        grid: Dim3,
+        block: Dim3,
+        params: *mut *mut c_void,
+        shared: usize,
+        stream: CUstream,
+    ) on stream {
         launch_named(function, Shape { grid, block, shared, stream }, params, false)
     }
 
-    fn cudaLaunchCooperativeKernel, cudaLaunchCooperativeKernel_ptsz(function: *const c_void, grid: Dim3, block: Dim3, params: *mut *mut c_void, shared: usize, stream: CUstream) on stream {
+    fn cudaLaunchCooperativeKernel, cudaLaunchCooperativeKernel_ptsz(
+        function: *const c_void,
+        grid: Dim3,
+        block: Dim3,
+        params: *mut *mut c_void,
+        shared: usize,
+        stream: CUstream,
+    ) on stream {
         launch_named(function, Shape { grid, block, shared, stream }, params, true)
     }
 
-    fn __cudaLaunchKernel, __cudaLaunchKernel_ptsz(kernel: CUkernel, grid: Dim3, block: Dim3, params: *mut *mut c_void, shared: usize, stream: CUstream) on stream {
+    fn __cudaLaunchKernel, __cudaLaunchKernel_ptsz(
+        kernel: CUkernel,
+        grid: Dim3,
+        block: Dim3,
+        params: *mut *mut c_void,
+        shared: usize,
+        stream: CUstream,
+    ) on stream {
         if kernel.is_null() {
             // Its lookup failed, and that error is what the program must see.
             return Err(last_lookup());
@@ -174,7 +200,11 @@ export_on_stream! {
         launch(kernel, Shape { grid, block, shared, stream }, params, false)
     }
 
-    fn cudaLaunchHostFunc, cudaLaunchHostFunc_ptsz(stream: CUstream, function: CUhostFn, data: *mut c_void) on stream {
+    fn cudaLaunchHostFunc, cudaLaunchHostFunc_ptsz(
+        stream: CUstream,
+        function: CUhostFn,
+        data: *mut c_void,
+    ) on stream {
         if function.is_none() {
             return Err(cudaErrorInvalidValue);
         }
@@ -183,11 +213,19 @@ export_on_stream! {
 }
 
 export! {
-    fn cudaLaunchKernelExC(config: In<CudaLaunchConfig>, function: *const c_void, params: *mut *mut c_void) {
+    fn cudaLaunchKernelExC(
+        config: In<CudaLaunchConfig>,
+        function: *const c_void,
+        params: *mut *mut c_void,
+    ) {
         launch_config(config.get()?, function, params)
     }
 
-    fn cudaLaunchKernelExC_ptsz(config: In<CudaLaunchConfig>, function: *const c_void, params: *mut *mut c_void) {
+    fn cudaLaunchKernelExC_ptsz(
+        config: In<CudaLaunchConfig>,
+        function: *const c_void,
+        params: *mut *mut c_void,
+    ) {
         let mut config = config.get()?;
         config.stream = per_thread(config.stream);
         launch_config(config, function, params)

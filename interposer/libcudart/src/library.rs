@@ -11,14 +11,36 @@ use crate::export::Out;
 use crate::register::give;
 
 export! {
-    fn cudaLibraryLoadData(library: Out<CUlibrary>, code: *const c_void, jit_options: *mut CUjit_option, jit_values: *mut *mut c_void, n_jit: c_uint, options: *mut CUlibraryOption, values: *mut *mut c_void, n: c_uint) {
+    fn cudaLibraryLoadData(
+        library: Out<CUlibrary>,
+        code: *const c_void,
+        jit_options: *mut CUjit_option,
+        jit_values: *mut *mut c_void,
+        n_jit: c_uint,
+        options: *mut CUlibraryOption,
+        values: *mut *mut c_void,
+        n: c_uint,
+    ) {
         library.check()?;
-        driver()?.library_load_data(library.as_ptr(), code, jit_options, jit_values, n_jit, options, values, n)
+        driver()?.library_load_data(
+            library.pointer(), code, jit_options, jit_values, n_jit, options, values, n,
+        )
     }
 
-    fn cudaLibraryLoadFromFile(library: Out<CUlibrary>, file: *const c_char, jit_options: *mut CUjit_option, jit_values: *mut *mut c_void, n_jit: c_uint, options: *mut CUlibraryOption, values: *mut *mut c_void, n: c_uint) {
+    fn cudaLibraryLoadFromFile(
+        library: Out<CUlibrary>,
+        file: *const c_char,
+        jit_options: *mut CUjit_option,
+        jit_values: *mut *mut c_void,
+        n_jit: c_uint,
+        options: *mut CUlibraryOption,
+        values: *mut *mut c_void,
+        n: c_uint,
+    ) {
         library.check()?;
-        driver()?.library_load_from_file(library.as_ptr(), file, jit_options, jit_values, n_jit, options, values, n)
+        driver()?.library_load_from_file(
+            library.pointer(), file, jit_options, jit_values, n_jit, options, values, n,
+        )
     }
 
     fn cudaLibraryUnload(library: CUlibrary) {
@@ -33,22 +55,36 @@ export! {
         kernel.set(found)
     }
 
-    fn cudaLibraryGetGlobal(address: Out<CUdeviceptr>, bytes: *mut usize, library: CUlibrary, name: *const c_char) {
-        bind()?.library_get_global(address.as_ptr(), bytes, library, name)
+    fn cudaLibraryGetGlobal(
+        address: Out<CUdeviceptr>,
+        bytes: *mut usize,
+        library: CUlibrary,
+        name: *const c_char,
+    ) {
+        bind()?.library_get_global(address.pointer(), bytes, library, name)
     }
 
-    fn cudaLibraryGetManaged(address: Out<CUdeviceptr>, bytes: *mut usize, library: CUlibrary, name: *const c_char) {
-        bind()?.library_get_managed(address.as_ptr(), bytes, library, name)
+    fn cudaLibraryGetManaged(
+        address: Out<CUdeviceptr>,
+        bytes: *mut usize,
+        library: CUlibrary,
+        name: *const c_char,
+    ) {
+        bind()?.library_get_managed(address.pointer(), bytes, library, name)
     }
 
-    fn cudaLibraryGetUnifiedFunction(function: Out<*mut c_void>, library: CUlibrary, symbol: *const c_char) {
+    fn cudaLibraryGetUnifiedFunction(
+        function: Out<*mut c_void>,
+        library: CUlibrary,
+        symbol: *const c_char,
+    ) {
         function.check()?;
-        bind()?.library_get_unified_function(function.as_ptr(), library, symbol)
+        bind()?.library_get_unified_function(function.pointer(), library, symbol)
     }
 
     fn cudaLibraryGetKernelCount(count: Out<c_uint>, library: CUlibrary) {
         count.check()?;
-        driver()?.library_get_kernel_count(count.as_ptr(), library)
+        driver()?.library_get_kernel_count(count.pointer(), library)
     }
 
     fn cudaLibraryEnumerateKernels(kernels: *mut CUkernel, n: c_uint, library: CUlibrary) {
@@ -61,7 +97,12 @@ export! {
         Ok(())
     }
 
-    fn cudaKernelSetAttributeForDevice(kernel: CUkernel, attribute: CUfunction_attribute, value: c_int, device: c_int) {
+    fn cudaKernelSetAttributeForDevice(
+        kernel: CUkernel,
+        attribute: CUfunction_attribute,
+        value: c_int,
+        device: c_int,
+    ) {
         driver()?.kernel_set_attribute(attribute, value, kernel, device)
     }
 }

@@ -155,33 +155,77 @@ export! {
         copy(dst, src, bytes, kind, WhenDone::WaitPerThread)
     }
 
-    fn cudaMemcpyToSymbol(name: *const c_void, src: CUdeviceptr, bytes: usize, offset: usize, kind: cudaMemcpyKind) {
+    fn cudaMemcpyToSymbol(
+        name: *const c_void,
+        src: CUdeviceptr,
+        bytes: usize,
+        offset: usize,
+        kind: cudaMemcpyKind,
+    ) {
         to_symbol(name, src, bytes, offset, kind, WhenDone::Wait)
     }
 
-    fn cudaMemcpyToSymbol_ptds(name: *const c_void, src: CUdeviceptr, bytes: usize, offset: usize, kind: cudaMemcpyKind) {
+    fn cudaMemcpyToSymbol_ptds(
+        name: *const c_void,
+        src: CUdeviceptr,
+        bytes: usize,
+        offset: usize,
+        kind: cudaMemcpyKind,
+    ) {
         to_symbol(name, src, bytes, offset, kind, WhenDone::WaitPerThread)
     }
 
-    fn cudaMemcpyFromSymbol(dst: CUdeviceptr, name: *const c_void, bytes: usize, offset: usize, kind: cudaMemcpyKind) {
+    fn cudaMemcpyFromSymbol(
+        dst: CUdeviceptr,
+        name: *const c_void,
+        bytes: usize,
+        offset: usize,
+        kind: cudaMemcpyKind,
+    ) {
         from_symbol(dst, name, bytes, offset, kind, WhenDone::Wait)
     }
 
-    fn cudaMemcpyFromSymbol_ptds(dst: CUdeviceptr, name: *const c_void, bytes: usize, offset: usize, kind: cudaMemcpyKind) {
+    fn cudaMemcpyFromSymbol_ptds(
+        dst: CUdeviceptr,
+        name: *const c_void,
+        bytes: usize,
+        offset: usize,
+        kind: cudaMemcpyKind,
+    ) {
         from_symbol(dst, name, bytes, offset, kind, WhenDone::WaitPerThread)
     }
 }
 
 export_on_stream! {
-    fn cudaMemcpyAsync, cudaMemcpyAsync_ptsz(dst: CUdeviceptr, src: CUdeviceptr, bytes: usize, kind: cudaMemcpyKind, stream: CUstream) on stream {
+    fn cudaMemcpyAsync, cudaMemcpyAsync_ptsz(
+        dst: CUdeviceptr,
+        src: CUdeviceptr,
+        bytes: usize,
+        kind: cudaMemcpyKind,
+        stream: CUstream,
+    ) on stream {
         copy(dst, src, bytes, kind, WhenDone::Queue(stream))
     }
 
-    fn cudaMemcpyToSymbolAsync, cudaMemcpyToSymbolAsync_ptsz(name: *const c_void, src: CUdeviceptr, bytes: usize, offset: usize, kind: cudaMemcpyKind, stream: CUstream) on stream {
+    fn cudaMemcpyToSymbolAsync, cudaMemcpyToSymbolAsync_ptsz(
+        name: *const c_void,
+        src: CUdeviceptr,
+        bytes: usize,
+        offset: usize,
+        kind: cudaMemcpyKind,
+        stream: CUstream,
+    ) on stream {
         to_symbol(name, src, bytes, offset, kind, WhenDone::Queue(stream))
     }
 
-    fn cudaMemcpyFromSymbolAsync, cudaMemcpyFromSymbolAsync_ptsz(dst: CUdeviceptr, name: *const c_void, bytes: usize, offset: usize, kind: cudaMemcpyKind, stream: CUstream) on stream {
+    fn cudaMemcpyFromSymbolAsync, cudaMemcpyFromSymbolAsync_ptsz(
+        dst: CUdeviceptr,
+        name: *const c_void,
+        bytes: usize,
+        offset: usize,
+        kind: cudaMemcpyKind,
+        stream: CUstream,
+    ) on stream {
         from_symbol(dst, name, bytes, offset, kind, WhenDone::Queue(stream))
     }
 }

@@ -141,12 +141,28 @@ fn copy_3d(parms: In<CudaMemcpy3DParms>, when: WhenDone) -> Answer {
 }
 
 export! {
-    fn cudaMemcpy2D(dst: *mut c_void, dpitch: usize, src: *mut c_void, spitch: usize, width: usize, height: usize, kind: cudaMemcpyKind) {
+    fn cudaMemcpy2D(
+        dst: *mut c_void,
+        dpitch: usize,
+        src: *mut c_void,
+        spitch: usize,
+        width: usize,
+        height: usize,
+        kind: cudaMemcpyKind,
+    ) {
         let (dst, src) = (Rows { address: dst, pitch: dpitch }, Rows { address: src, pitch: spitch });
         copy_2d(dst, src, width, height, kind, WhenDone::Wait)
     }
 
-    fn cudaMemcpy2D_ptds(dst: *mut c_void, dpitch: usize, src: *mut c_void, spitch: usize, width: usize, height: usize, kind: cudaMemcpyKind) {
+    fn cudaMemcpy2D_ptds(
+        dst: *mut c_void,
+        dpitch: usize,
+        src: *mut c_void,
+        spitch: usize,
+        width: usize,
+        height: usize,
+        kind: cudaMemcpyKind,
+    ) {
         let (dst, src) = (Rows { address: dst, pitch: dpitch }, Rows { address: src, pitch: spitch });
         copy_2d(dst, src, width, height, kind, WhenDone::WaitPerThread)
     }
@@ -161,12 +177,24 @@ export! {
 }
 
 export_on_stream! {
-    fn cudaMemcpy2DAsync, cudaMemcpy2DAsync_ptsz(dst: *mut c_void, dpitch: usize, src: *mut c_void, spitch: usize, width: usize, height: usize, kind: cudaMemcpyKind, stream: CUstream) on stream {
+    fn cudaMemcpy2DAsync, cudaMemcpy2DAsync_ptsz(
+        dst: *mut c_void,
+        dpitch: usize,
+        src: *mut c_void,
+        spitch: usize,
+        width: usize,
+        height: usize,
+        kind: cudaMemcpyKind,
+        stream: CUstream,
+    ) on stream {
         let (dst, src) = (Rows { address: dst, pitch: dpitch }, Rows { address: src, pitch: spitch });
         copy_2d(dst, src, width, height, kind, WhenDone::Queue(stream))
     }
 
-    fn cudaMemcpy3DAsync, cudaMemcpy3DAsync_ptsz(parms: In<CudaMemcpy3DParms>, stream: CUstream) on stream {
+    fn cudaMemcpy3DAsync, cudaMemcpy3DAsync_ptsz(
+        parms: In<CudaMemcpy3DParms>,
+        stream: CUstream,
+    ) on stream {
         copy_3d(parms, WhenDone::Queue(stream))
     }
 }

@@ -62,14 +62,23 @@ export! {
 }
 
 export_on_stream! {
-    fn cudaMallocAsync, cudaMallocAsync_ptsz(to: Out<CUdeviceptr>, bytes: usize, stream: CUstream) on stream {
+    fn cudaMallocAsync, cudaMallocAsync_ptsz(
+        to: Out<CUdeviceptr>,
+        bytes: usize,
+        stream: CUstream,
+    ) on stream {
         to.check()?;
         let mut address = 0;
         bind()?.mem_alloc_async(&mut address, bytes, stream)?;
         to.set(address)
     }
 
-    fn cudaMallocFromPoolAsync, cudaMallocFromPoolAsync_ptsz(to: Out<CUdeviceptr>, bytes: usize, pool: CUmemoryPool, stream: CUstream) on stream {
+    fn cudaMallocFromPoolAsync, cudaMallocFromPoolAsync_ptsz(
+        to: Out<CUdeviceptr>,
+        bytes: usize,
+        pool: CUmemoryPool,
+        stream: CUstream,
+    ) on stream {
         to.check()?;
         let mut address = 0;
         bind()?.mem_alloc_from_pool_async(&mut address, bytes, pool, stream)?;

@@ -75,7 +75,13 @@ export! {
         fill_2d(address, pitch, value, width, height, WhenDone::Wait)
     }
 
-    fn cudaMemset2D_ptds(address: CUdeviceptr, pitch: usize, value: c_int, width: usize, height: usize) {
+    fn cudaMemset2D_ptds(
+        address: CUdeviceptr,
+        pitch: usize,
+        value: c_int,
+        width: usize,
+        height: usize,
+    ) {
         fill_2d(address, pitch, value, width, height, WhenDone::WaitPerThread)
     }
 
@@ -89,15 +95,32 @@ export! {
 }
 
 export_on_stream! {
-    fn cudaMemsetAsync, cudaMemsetAsync_ptsz(address: CUdeviceptr, value: c_int, bytes: usize, stream: CUstream) on stream {
+    fn cudaMemsetAsync, cudaMemsetAsync_ptsz(
+        address: CUdeviceptr,
+        value: c_int,
+        bytes: usize,
+        stream: CUstream,
+    ) on stream {
         fill(address, value, bytes, WhenDone::Queue(stream))
     }
 
-    fn cudaMemset2DAsync, cudaMemset2DAsync_ptsz(address: CUdeviceptr, pitch: usize, value: c_int, width: usize, height: usize, stream: CUstream) on stream {
+    fn cudaMemset2DAsync, cudaMemset2DAsync_ptsz(
+        address: CUdeviceptr,
+        pitch: usize,
+        value: c_int,
+        width: usize,
+        height: usize,
+        stream: CUstream,
+    ) on stream {
         fill_2d(address, pitch, value, width, height, WhenDone::Queue(stream))
     }
 
-    fn cudaMemset3DAsync, cudaMemset3DAsync_ptsz(to: CudaPitchedPtr, value: c_int, extent: CudaExtent, stream: CUstream) on stream {
+    fn cudaMemset3DAsync, cudaMemset3DAsync_ptsz(
+        to: CudaPitchedPtr,
+        value: c_int,
+        extent: CudaExtent,
+        stream: CUstream,
+    ) on stream {
         fill_3d(to, value, extent, WhenDone::Queue(stream))
     }
 }

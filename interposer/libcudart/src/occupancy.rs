@@ -11,35 +11,65 @@ use crate::function::function;
 use crate::launch::driver_config;
 
 export! {
-    fn cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks: Out<c_int>, named: *const c_void, block_size: c_int, shared: usize) {
+    fn cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+        blocks: Out<c_int>,
+        named: *const c_void,
+        block_size: c_int,
+        shared: usize,
+    ) {
         blocks.check()?;
         let driver = bind()?;
-        driver.occupancy_max_active_blocks(blocks.as_ptr(), function(driver, named)?, block_size, shared, 0)
+        driver.occupancy_max_active_blocks(
+            blocks.pointer(), function(driver, named)?, block_size, shared, 0,
+        )
     }
 
-    fn cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks: Out<c_int>, named: *const c_void, block_size: c_int, shared: usize, flags: c_uint) {
+    fn cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+        blocks: Out<c_int>,
+        named: *const c_void,
+        block_size: c_int,
+        shared: usize,
+        flags: c_uint,
+    ) {
         blocks.check()?;
         let driver = bind()?;
-        driver.occupancy_max_active_blocks(blocks.as_ptr(), function(driver, named)?, block_size, shared, flags)
+        driver.occupancy_max_active_blocks(
+            blocks.pointer(), function(driver, named)?, block_size, shared, flags,
+        )
     }
 
-    fn cudaOccupancyAvailableDynamicSMemPerBlock(bytes: Out<usize>, named: *const c_void, blocks: c_int, block_size: c_int) {
+    fn cudaOccupancyAvailableDynamicSMemPerBlock(
+        bytes: Out<usize>,
+        named: *const c_void,
+        blocks: c_int,
+        block_size: c_int,
+    ) {
         bytes.check()?;
         let driver = bind()?;
-        driver.occupancy_available_shared(bytes.as_ptr(), function(driver, named)?, blocks, block_size)
+        driver.occupancy_available_shared(
+            bytes.pointer(), function(driver, named)?, blocks, block_size,
+        )
     }
 
-    fn cudaOccupancyMaxPotentialClusterSize(size: Out<c_int>, named: *const c_void, config: In<CudaLaunchConfig>) {
+    fn cudaOccupancyMaxPotentialClusterSize(
+        size: Out<c_int>,
+        named: *const c_void,
+        config: In<CudaLaunchConfig>,
+    ) {
         size.check()?;
         let driver = bind()?;
         let config = driver_config(&config.get()?)?;
-        driver.occupancy_max_cluster(size.as_ptr(), function(driver, named)?, &config)
+        driver.occupancy_max_cluster(size.pointer(), function(driver, named)?, &config)
     }
 
-    fn cudaOccupancyMaxActiveClusters(clusters: Out<c_int>, named: *const c_void, config: In<CudaLaunchConfig>) {
+    fn cudaOccupancyMaxActiveClusters(
+        clusters: Out<c_int>,
+        named: *const c_void,
+        config: In<CudaLaunchConfig>,
+    ) {
         clusters.check()?;
         let driver = bind()?;
         let config = driver_config(&config.get()?)?;
-        driver.occupancy_max_active_clusters(clusters.as_ptr(), function(driver, named)?, &config)
+        driver.occupancy_max_active_clusters(clusters.pointer(), function(driver, named)?, &config)
     }
 }

@@ -15,7 +15,7 @@ export! {
         let driver = driver()?;
         check_device(driver, device)?;
         check_device(driver, peer)?;
-        driver.device_can_access_peer(can.as_ptr(), device, peer)
+        driver.device_can_access_peer(can.pointer(), device, peer)
     }
 
     fn cudaDeviceEnablePeerAccess(peer: c_int, flags: c_uint) {
@@ -30,14 +30,29 @@ export! {
         driver.ctx_disable_peer_access(primary(driver, peer)?)
     }
 
-    fn cudaMemcpyPeer(dst: CUdeviceptr, dst_device: c_int, src: CUdeviceptr, src_device: c_int, bytes: usize) {
+    fn cudaMemcpyPeer(
+        dst: CUdeviceptr,
+        dst_device: c_int,
+        src: CUdeviceptr,
+        src_device: c_int,
+        bytes: usize,
+    ) {
         let driver = bind()?;
         check_device(driver, dst_device)?;
         check_device(driver, src_device)?;
-        driver.memcpy_peer(dst, primary(driver, dst_device)?, src, primary(driver, src_device)?, bytes)
+        driver.memcpy_peer(
+            dst, primary(driver, dst_device)?, src, primary(driver, src_device)?, bytes,
+        )
     }
 
-    fn cudaMemcpyPeerAsync(dst: CUdeviceptr, dst_device: c_int, src: CUdeviceptr, src_device: c_int, bytes: usize, stream: CUstream) {
+    fn cudaMemcpyPeerAsync(
+        dst: CUdeviceptr,
+        dst_device: c_int,
+        src: CUdeviceptr,
+        src_device: c_int,
+        bytes: usize,
+        stream: CUstream,
+    ) {
         let driver = bind()?;
         check_device(driver, dst_device)?;
         check_device(driver, src_device)?;

@@ -12,12 +12,12 @@ use crate::export::Out;
 export! {
     fn cudaDeviceGetDefaultMemPool(pool: Out<CUmemoryPool>, device: c_int) {
         pool.check()?;
-        driver()?.device_get_default_mem_pool(pool.as_ptr(), device)
+        driver()?.device_get_default_mem_pool(pool.pointer(), device)
     }
 
     fn cudaDeviceGetMemPool(pool: Out<CUmemoryPool>, device: c_int) {
         pool.check()?;
-        driver()?.device_get_mem_pool(pool.as_ptr(), device)
+        driver()?.device_get_mem_pool(pool.pointer(), device)
     }
 
     fn cudaDeviceSetMemPool(device: c_int, pool: CUmemoryPool) {
@@ -26,7 +26,7 @@ export! {
 
     fn cudaMemPoolCreate(pool: Out<CUmemoryPool>, properties: *const CUmemPoolProps) {
         pool.check()?;
-        driver()?.mem_pool_create(pool.as_ptr(), properties)
+        driver()?.mem_pool_create(pool.pointer(), properties)
     }
 
     fn cudaMemPoolDestroy(pool: CUmemoryPool) {
@@ -37,11 +37,19 @@ export! {
         bind()?.mem_pool_trim_to(pool, keep)
     }
 
-    fn cudaMemPoolSetAttribute(pool: CUmemoryPool, attribute: CUmemPool_attribute, value: *mut c_void) {
+    fn cudaMemPoolSetAttribute(
+        pool: CUmemoryPool,
+        attribute: CUmemPool_attribute,
+        value: *mut c_void,
+    ) {
         driver()?.mem_pool_set_attribute(pool, attribute, value)
     }
 
-    fn cudaMemPoolGetAttribute(pool: CUmemoryPool, attribute: CUmemPool_attribute, value: *mut c_void) {
+    fn cudaMemPoolGetAttribute(
+        pool: CUmemoryPool,
+        attribute: CUmemPool_attribute,
+        value: *mut c_void,
+    ) {
         driver()?.mem_pool_get_attribute(pool, attribute, value)
     }
 
@@ -49,8 +57,12 @@ export! {
         driver()?.mem_pool_set_access(pool, access, count)
     }
 
-    fn cudaMemPoolGetAccess(flags: Out<CUmemAccess_flags>, pool: CUmemoryPool, location: *mut CUmemLocation) {
+    fn cudaMemPoolGetAccess(
+        flags: Out<CUmemAccess_flags>,
+        pool: CUmemoryPool,
+        location: *mut CUmemLocation,
+    ) {
         flags.check()?;
-        driver()?.mem_pool_get_access(flags.as_ptr(), pool, location)
+        driver()?.mem_pool_get_access(flags.pointer(), pool, location)
     }
 }

@@ -27,17 +27,17 @@ pub(crate) enum WhenDone {
 export! {
     fn cudaStreamCreate(stream: Out<CUstream>) {
         stream.check()?;
-        bind()?.stream_create(stream.as_ptr(), CU_STREAM_DEFAULT)
+        bind()?.stream_create(stream.pointer(), CU_STREAM_DEFAULT)
     }
 
     fn cudaStreamCreateWithFlags(stream: Out<CUstream>, flags: c_uint) {
         stream.check()?;
-        bind()?.stream_create(stream.as_ptr(), flags)
+        bind()?.stream_create(stream.pointer(), flags)
     }
 
     fn cudaStreamCreateWithPriority(stream: Out<CUstream>, flags: c_uint, priority: c_int) {
         stream.check()?;
-        bind()?.stream_create_with_priority(stream.as_ptr(), flags, priority)
+        bind()?.stream_create_with_priority(stream.pointer(), flags, priority)
     }
 
     fn cudaStreamDestroy(stream: CUstream) {
@@ -54,11 +54,20 @@ export_on_stream! {
         bind()?.stream_query(stream)
     }
 
-    fn cudaStreamWaitEvent, cudaStreamWaitEvent_ptsz(stream: CUstream, event: CUevent, flags: c_uint) on stream {
+    fn cudaStreamWaitEvent, cudaStreamWaitEvent_ptsz(
+        stream: CUstream,
+        event: CUevent,
+        flags: c_uint,
+    ) on stream {
         bind()?.stream_wait_event(stream, event, flags)
     }
 
-    fn cudaStreamAddCallback, cudaStreamAddCallback_ptsz(stream: CUstream, callback: CUstreamCallback, data: *mut c_void, flags: c_uint) on stream {
+    fn cudaStreamAddCallback, cudaStreamAddCallback_ptsz(
+        stream: CUstream,
+        callback: CUstreamCallback,
+        data: *mut c_void,
+        flags: c_uint,
+    ) on stream {
         if callback.is_none() {
             return Err(cudaErrorInvalidValue);
         }
@@ -68,39 +77,59 @@ export_on_stream! {
 
     fn cudaStreamGetFlags, cudaStreamGetFlags_ptsz(stream: CUstream, flags: Out<c_uint>) on stream {
         flags.check()?;
-        bind()?.stream_get_flags(stream, flags.as_ptr())
+        bind()?.stream_get_flags(stream, flags.pointer())
     }
 
-    fn cudaStreamGetPriority, cudaStreamGetPriority_ptsz(stream: CUstream, priority: Out<c_int>) on stream {
+    fn cudaStreamGetPriority, cudaStreamGetPriority_ptsz(
+        stream: CUstream,
+        priority: Out<c_int>,
+    ) on stream {
         priority.check()?;
-        bind()?.stream_get_priority(stream, priority.as_ptr())
+        bind()?.stream_get_priority(stream, priority.pointer())
     }
 
     fn cudaStreamGetId, cudaStreamGetId_ptsz(stream: CUstream, id: Out<u64>) on stream {
         id.check()?;
-        bind()?.stream_get_id(stream, id.as_ptr())
+        bind()?.stream_get_id(stream, id.pointer())
     }
 
-    fn cudaStreamGetDevice, cudaStreamGetDevice_ptsz(stream: CUstream, device: Out<CUdevice>) on stream {
+    fn cudaStreamGetDevice, cudaStreamGetDevice_ptsz(
+        stream: CUstream,
+        device: Out<CUdevice>,
+    ) on stream {
         device.check()?;
-        bind()?.stream_get_device(stream, device.as_ptr())
+        bind()?.stream_get_device(stream, device.pointer())
     }
 
-    fn cudaStreamIsCapturing, cudaStreamIsCapturing_ptsz(stream: CUstream, status: Out<CUstreamCaptureStatus>) on stream {
+    fn cudaStreamIsCapturing, cudaStreamIsCapturing_ptsz(
+        stream: CUstream,
+        status: Out<CUstreamCaptureStatus>,
+    ) on stream {
         status.check()?;
-        bind()?.stream_is_capturing(stream, status.as_ptr())
+        bind()?.stream_is_capturing(stream, status.pointer())
     }
 
-    fn cudaStreamGetAttribute, cudaStreamGetAttribute_ptsz(stream: CUstream, attribute: CUlaunchAttributeID, value: Out<CUlaunchAttributeValue>) on stream {
+    fn cudaStreamGetAttribute, cudaStreamGetAttribute_ptsz(
+        stream: CUstream,
+        attribute: CUlaunchAttributeID,
+        value: Out<CUlaunchAttributeValue>,
+    ) on stream {
         value.check()?;
-        bind()?.stream_get_attribute(stream, attribute, value.as_ptr())
+        bind()?.stream_get_attribute(stream, attribute, value.pointer())
     }
 
-    fn cudaStreamSetAttribute, cudaStreamSetAttribute_ptsz(stream: CUstream, attribute: CUlaunchAttributeID, value: *const CUlaunchAttributeValue) on stream {
+    fn cudaStreamSetAttribute, cudaStreamSetAttribute_ptsz(
+        stream: CUstream,
+        attribute: CUlaunchAttributeID,
+        value: *const CUlaunchAttributeValue,
+    ) on stream {
         bind()?.stream_set_attribute(stream, attribute, value)
     }
 
-    fn cudaStreamCopyAttributes, cudaStreamCopyAttributes_ptsz(dst: CUstream, src: CUstream) on dst {
+    fn cudaStreamCopyAttributes, cudaStreamCopyAttributes_ptsz(
+        dst: CUstream,
+        src: CUstream,
+    ) on dst {
         bind()?.stream_copy_attributes(dst, src)
     }
 }
