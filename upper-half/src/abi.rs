@@ -51,15 +51,15 @@ pub mod slot {
 pub const INTERNAL_CALL: u32 = 1 << 31;
 
 /// A thread found something pending as it left the gate or the vDSO.
-pub(crate) const NR_PENDING: i64 = 0x6770_0001;
+pub(crate) const NR_PENDING: i64 = 0x1770_0001;
 /// The signal wrapper needs a look at the interrupted frame.
-pub(crate) const NR_SIGNAL: i64 = 0x6770_0002;
+pub(crate) const NR_SIGNAL: i64 = 0x1770_0002;
 /// Traps when the base filter of this version is in force.
-pub(crate) const NR_PROBE_BASE: i64 = 0x6770_0100 + VERSION as i64;
+pub(crate) const NR_PROBE_BASE: i64 = 0x1770_0100 + VERSION as i64;
 /// Traps when the low-4-GiB filter is in force.
-pub(crate) const NR_PROBE_LOW: i64 = 0x6770_0200 + VERSION as i64;
+pub(crate) const NR_PROBE_LOW: i64 = 0x1770_0200 + VERSION as i64;
 /// Traps when the filter for virtual ids is in force.
-pub(crate) const NR_PROBE_IDS: i64 = 0x6770_0300 + VERSION as i64;
+pub(crate) const NR_PROBE_IDS: i64 = 0x1770_0300 + VERSION as i64;
 
 /// Signal that asks a thread to park.
 pub const PARK_SIGNAL: i32 = 63;

@@ -32,6 +32,7 @@ const FAULTS: u64 = bit(libc::SIGSEGV)
 /// The mask while signals are held back: all but faults and traps.
 const HOLD: u64 = !(FAULTS | bit(libc::SIGSYS));
 const SA_RESTORER: u64 = 0x0400_0000;
+const SA_SIGINFO: u64 = libc::SA_SIGINFO as u64;
 const SIGNALS: usize = 65;
 
 /// Actions of one process as the application set them.
@@ -40,6 +41,9 @@ pub(crate) struct Actions {
     pub(crate) handlers: *mut u64,
     /// Bits of our signals in each action's mask.
     mask_bits: [u64; SIGNALS],
+    /// Whether the application asked for SA_SIGINFO. The kernel is always
+    /// asked: without it `siginfo` stays unwritten.
+    siginfo: [bool; SIGNALS],
     /// Actions for SIGSYS and the park signal, which the kernel never sees.
     own: [KernelAction; 2],
     /// Memory of `handlers` when it is not the table page.
@@ -60,6 +64,7 @@ impl Actions {
         Box::new(Self {
             handlers: (abi::TABLE as *mut u64).wrapping_add(slot::HANDLERS),
             mask_bits: [0; SIGNALS],
+            siginfo: [false; SIGNALS],
             own: [KernelAction::default(); 2],
             _private: None,
         })
@@ -72,6 +77,7 @@ impl Actions {
         Box::new(Self {
             handlers: memory.as_mut_ptr(),
             mask_bits: self.mask_bits,
+            siginfo: self.siginfo,
             own: self.own,
             _private: Some(memory),
         })
@@ -117,6 +123,9 @@ impl Actions {
         if action.handler == SIGNAL_WRAPPER {
             action.handler = self.handler(signal);
             action.mask |= self.mask_bits[signal as usize];
+            if !self.siginfo[signal as usize] {
+                action.flags &= !SA_SIGINFO;
+            }
         }
         Ok(action)
     }
@@ -136,9 +145,11 @@ impl Actions {
             // handler stays in the table for a signal already on its way.
             self.set_handler(signal, new.handler);
             kernel.handler = SIGNAL_WRAPPER;
+            kernel.flags |= SA_SIGINFO;
         }
         sys::sigaction(signal, Some(&kernel))?;
         self.mask_bits[signal as usize] = new.mask & OURS;
+        self.siginfo[signal as usize] = new.flags & SA_SIGINFO != 0;
         Ok(old)
     }
 

@@ -22,8 +22,8 @@
 #define LAST_TSC  80
 #define DELIVERED 88
 
-#define NR_PENDING 0x67700001
-#define NR_SIGNAL  0x67700002
+#define NR_PENDING 0x17700001
+#define NR_SIGNAL  0x17700002
 
 /* struct ucontext: interrupted rsp and rip */
 #define UC_RSP 160
