@@ -291,13 +291,105 @@ fn set_limit(limit: &Limit) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::codec;
+    use crate::testing::in_child;
+    use proptest::prelude::*;
+
+    fn limit_of(attributes: &Attributes, resource: u32) -> Limit {
+        let found = attributes.limits.iter().find(|l| l.resource == resource);
+        *found.unwrap()
+    }
 
     #[test]
-    fn captured_attributes_survive_the_codec_and_restore_without_notes() {
-        let taken = capture().unwrap();
-        assert_eq!(taken.limits.len(), 16);
-        assert!(taken.cwd.is_some());
-        let bytes = codec::encode(&taken).unwrap();
-        assert_eq!(codec::decode::<Attributes>(&bytes).unwrap(), taken);
+    fn attributes_come_back_in_a_fresh_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let saved = dir.path().join("attributes");
+        let here = std::fs::canonicalize(dir.path()).unwrap();
+        in_child(|| {
+            std::env::set_current_dir(&here).unwrap();
+            sys::process::umask(0o137);
+            let (_, hard) = sys::process::limit(libc::RLIMIT_NOFILE).unwrap();
+            sys::process::set_limit(libc::RLIMIT_NOFILE, 777, hard).unwrap();
+            sys::process::set_limit(libc::RLIMIT_CORE, 0, 4096).unwrap();
+            const HOUR: u64 = 3_600_000_000;
+            sys::process::set_interval_timer(libc::ITIMER_REAL, HOUR, 5_000_000).unwrap();
+            sys::process::set_interval_timer(libc::ITIMER_PROF, HOUR, 0).unwrap();
+            sys::process::set_nice(5).unwrap();
+            set_oom_score_adj(321).unwrap();
+            let on = |option| sys::process::prctl(option, 1).unwrap();
+            on(libc::PR_SET_CHILD_SUBREAPER);
+            on(libc::PR_SET_THP_DISABLE);
+            sys::process::personality(0x0040_0000).unwrap();
+            let bytes = codec::encode(&capture().unwrap()).unwrap();
+            std::fs::write(&saved, bytes).unwrap();
+        });
+        in_child(|| {
+            let taken: Attributes = codec::decode(&std::fs::read(&saved).unwrap()).unwrap();
+            let before = capture().unwrap();
+            assert_ne!(before.umask, taken.umask);
+            let notes = restore(&taken).unwrap();
+            let now = capture().unwrap();
+            assert_eq!(notes, Vec::<String>::new());
+            assert_eq!(now.cwd, Some(here.as_path().into()));
+            assert_eq!(now.umask, 0o137);
+            assert_eq!(limit_of(&now, libc::RLIMIT_NOFILE).soft, 777);
+            assert_eq!(limit_of(&now, libc::RLIMIT_CORE).hard, 4096);
+            let timers: Vec<i32> = now.timers.iter().map(|t| t.which).collect();
+            assert_eq!(timers, [libc::ITIMER_REAL, libc::ITIMER_PROF]);
+            assert_eq!(now.timers[0].interval_us, 5_000_000);
+            assert!(now.timers[0].remaining_us > 3_500_000_000);
+            assert_eq!((now.nice, now.oom_score_adj), (5, 321));
+            assert!(now.child_subreaper && now.huge_pages_disabled);
+            assert_eq!(now.personality, 0x0040_0000);
+        });
+    }
+
+    #[test]
+    fn what_may_not_be_set_again_is_noted_and_the_rest_is_set() {
+        in_child(|| {
+            let mut wish = capture().unwrap();
+            let limit = limit_of(&wish, libc::RLIMIT_CORE);
+            // More than anyone may have of it.
+            let at = wish
+                .limits
+                .iter()
+                .position(|l| l.resource == libc::RLIMIT_NOFILE);
+            wish.limits[at.unwrap()].hard = u64::MAX - 1;
+            wish.umask = 0o111;
+            let notes = restore(&wish).unwrap();
+            assert_eq!(notes.len(), 1, "{notes:?}");
+            assert!(notes[0].contains("open files"), "{notes:?}");
+            let now = capture().unwrap();
+            assert_eq!(now.umask, 0o111);
+            assert_eq!(limit_of(&now, libc::RLIMIT_CORE), limit);
+            wish.cwd = Some(RawPath(b"/nowhere/at/all".to_vec()));
+            assert!(restore(&wish).unwrap_err().to_string().contains("/nowhere"));
+        });
+    }
+
+    #[test]
+    fn a_posix_timer_and_a_lost_directory_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        in_child(|| {
+            check().unwrap();
+            crate::testing::posix_timer();
+            std::env::set_current_dir(dir.path()).unwrap();
+            std::fs::remove_dir(dir.path()).unwrap();
+            let refused = check().unwrap_err();
+            assert_eq!(refused.len(), 2, "{refused:?}");
+            assert!(refused[0].object.contains("POSIX timer"), "{refused:?}");
+            assert!(
+                refused[1].object.contains("working directory"),
+                "{refused:?}"
+            );
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = codec::decode::<Attributes>(&bytes);
+            let _ = codec::decode::<crate::fds::FdTable>(&bytes);
+            let _ = codec::decode::<crate::memory::MemoryIndex>(&bytes);
+        }
     }
 }

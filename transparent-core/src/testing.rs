@@ -44,10 +44,8 @@ pub(crate) fn child(test: impl FnOnce()) -> Ended {
     report_panics();
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors.
-    assert_eq!(
-        unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) },
-        0
-    );
+    let made = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    assert_eq!(made, 0);
     // SAFETY: glibc makes its allocator usable in the child; the child runs `test`
     // alone and leaves by _exit.
     let pid = unsafe { libc::fork() };
@@ -231,4 +229,16 @@ pub(crate) fn flock(fd: i32) {
 pub(crate) fn parent() -> i32 {
     // SAFETY: no arguments.
     unsafe { libc::getppid() }
+}
+
+/// A timer of timer_create that never fires.
+pub(crate) fn posix_timer() {
+    let mut timer = std::ptr::null_mut();
+    // SAFETY: SIGEV_NONE needs no event structure beyond zeros; room for the id.
+    let made = unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_NONE;
+        libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer)
+    };
+    assert_eq!(made, 0);
 }

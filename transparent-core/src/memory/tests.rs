@@ -473,6 +473,20 @@ fn an_older_kernels_pagemap_finds_the_same_pages() {
 }
 
 #[test]
+fn every_second_page_is_found_once() {
+    let w = window(14);
+    map(pages(w, 0, 8192), RW, ANON, -1, 0);
+    let touched: Vec<Range> = (0..4096).map(|i| pages(w, 2 * i, 2 * i + 1)).collect();
+    for &page in &touched {
+        bytes(page)[0] = 1;
+    }
+    let plan = plan(&[w], &[]).unwrap();
+    let found = Scanner::new().unwrap().scan(&plan.mappings[0]).unwrap();
+    assert!(found.runs == touched, "{} runs", found.runs.len());
+    sys::memory::unmap(w).unwrap();
+}
+
+#[test]
 fn a_forged_index_is_refused_without_a_mapping() {
     let w = window(12);
     map(pages(w, 0, 4), RW, ANON, -1, 0);
