@@ -4,12 +4,13 @@
 //! a module's image. No record holds a pointer. Device and pinned memory have no records: their
 //! books ([`crate::arena`], [`crate::host`]) are saved as they are.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use replay_log::{Entry, Log, ObjectId};
 use serde::{Deserialize, Serialize};
 
 use crate::handles::{Kind, Real, Virtual};
+use crate::image;
 
 /// One recorded call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,7 +79,28 @@ pub(crate) enum Op {
         /// The context.
         context: Virtual,
     },
+    /// Keeps a module in the log beyond its end (see [`Pin`]); nothing to do.
+    Pin {
+        /// The module.
+        owner: Virtual,
+    },
 }
+
+/// Where the driver puts a module's variables may depend on every module that was loaded before, the
+/// unloaded ones included. So a module with variables is *pinned*: after its end the log keeps its
+/// load and its unload for the replay, in their places. The oldest pins of ended modules go when
+/// there are more than [`MOST_DEAD_PINS`]; if that moves a variable, the restart says so.
+struct Pin {
+    id: ObjectId,
+    owner: Virtual,
+    context: Option<Virtual>,
+    dead: bool,
+}
+
+const MOST_DEAD_PINS: usize = 256;
+
+/// Top byte of a pin's object id; no handle has it.
+const PIN_TAG: u64 = 0x68 << 56;
 
 /// Times of events that were recorded in an earlier life.
 #[derive(Debug, Default)]
@@ -115,6 +137,10 @@ pub(crate) struct Recorder {
     asked: HashMap<Virtual, BTreeSet<String>>,
     /// Attributes set on streams, to copy them.
     attributes: HashMap<Virtual, Vec<(u64, Op)>>,
+    /// Modules and libraries whose image defines variables.
+    with_variables: HashSet<Virtual>,
+    pins: VecDeque<Pin>,
+    pins_made: u64,
     pub(crate) clock: Clock,
     /// Why recording failed, for the session's poison; taken by whoever asks.
     pub(crate) failure: Option<String>,
@@ -205,6 +231,82 @@ impl Recorder {
                 .iter()
                 .fold(entry, |entry, &parent| entry.inside(object(parent)))
         });
+        if image.is_some_and(image::may_have_variables) {
+            self.with_variables.insert(handle);
+            if handle.kind() == Some(Kind::Module) {
+                self.pin(&Op::Pin { owner: handle }, handle, parents.first().copied());
+            }
+        }
+    }
+
+    /// Records something that keeps a module, and the context it was placed in, for the replay.
+    fn pin(&mut self, op: &Op, owner: Virtual, context: Option<Virtual>) {
+        let id = ObjectId(PIN_TAG | self.pins_made);
+        self.pins_made += 1;
+        self.push(op, None, |entry| {
+            let entry = entry.creates(id, replay_log::Kind(0)).needs(object(owner));
+            context
+                .into_iter()
+                .fold(entry, |entry, context| entry.needs(object(context)))
+        });
+        self.pins.push_back(Pin {
+            id,
+            owner,
+            context,
+            dead: false,
+        });
+    }
+
+    fn mark_pins(&mut self, dead: &[Virtual]) {
+        for pin in &mut self.pins {
+            pin.dead |= dead.contains(&pin.owner)
+                || pin.context.is_some_and(|context| dead.contains(&context));
+        }
+    }
+
+    /// The oldest pins of ended modules go when they are too many.
+    fn trim_pins(&mut self) {
+        let mut surplus = self
+            .pins
+            .iter()
+            .filter(|pin| pin.dead)
+            .count()
+            .saturating_sub(MOST_DEAD_PINS);
+        let mut gone = Vec::new();
+        self.pins.retain(|pin| {
+            let goes = pin.dead && surplus > 0;
+            if goes {
+                surplus -= 1;
+                gone.push(pin.id);
+            }
+            !goes
+        });
+        for id in gone {
+            if let Err(error) = self.log.destroy(id) {
+                self.failure
+                    .get_or_insert(format!("a record could not be dropped: {error}"));
+            }
+        }
+    }
+
+    /// A pin of an earlier life.
+    pub(crate) fn pin_again(&mut self, id: ObjectId, owner: Virtual, context: Option<Virtual>) {
+        self.with_variables.insert(owner);
+        self.pins_made = self.pins_made.max((id.0 & !PIN_TAG) + 1);
+        self.pins.push_back(Pin {
+            id,
+            owner,
+            context,
+            dead: false,
+        });
+    }
+
+    /// Objects of an earlier life that had ended, but were needed for the replay.
+    pub(crate) fn bury(&mut self, dead: &[Virtual]) {
+        for &handle in dead {
+            self.forget(handle);
+        }
+        self.mark_pins(dead);
     }
 
     /// Keeps what later calls must know about a new object's parents.
@@ -252,23 +354,41 @@ impl Recorder {
         }
     }
 
-    /// An object has ended; it and everything inside it are forgotten and returned.
-    pub(crate) fn destroy(&mut self, handle: Virtual) -> Vec<Virtual> {
-        let dead = match self.log.destroy(object(handle)) {
-            Ok(dead) => dead,
-            Err(error) => {
-                self.failure.get_or_insert(format!(
-                    "the end of an object could not be recorded: {error}"
-                ));
-                Vec::new()
+    /// An object has ended; it and everything inside it are forgotten and returned. `op` is how,
+    /// where a replay may have to do that too.
+    pub(crate) fn destroy(&mut self, handle: Virtual, op: Option<&Op>) -> Vec<Virtual> {
+        let result = match op {
+            None => self.log.destroy(object(handle)).map_err(|e| e.to_string()),
+            Some(op) => {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                let pushed = encode(op, &mut buffer).and_then(|()| {
+                    let entry = Entry::new(number(op))
+                        .payload(&buffer)
+                        .destroys(object(handle));
+                    self.log
+                        .push(entry)
+                        .map(|pushed| pushed.died)
+                        .map_err(|e| e.to_string())
+                });
+                self.buffer = buffer;
+                pushed
             }
         };
+        let dead = result.unwrap_or_else(|why| {
+            self.failure
+                .get_or_insert(format!("the end of an object could not be recorded: {why}"));
+            Vec::new()
+        });
         let dead: Vec<Virtual> = dead
             .into_iter()
             .filter_map(|id| Virtual::from_application(id.0))
             .collect();
         for &gone in dead.iter().chain([&handle]) {
             self.forget(gone);
+        }
+        if op.is_some() && !self.pins.is_empty() {
+            self.mark_pins(&dead);
+            self.trim_pins();
         }
         dead
     }
@@ -297,8 +417,10 @@ impl Recorder {
             Some(Kind::Library) => {
                 self.materialized.retain(|&(library, _)| library != handle);
                 self.asked.remove(&handle);
+                self.with_variables.remove(&handle);
             }
             Some(Kind::Module) => {
+                self.with_variables.remove(&handle);
                 self.asked.remove(&handle);
             }
             _ => {}
@@ -307,11 +429,12 @@ impl Recorder {
 
     /// A library is used in a context: recorded the first time.
     pub(crate) fn materialize(&mut self, library: Virtual, context: Virtual) {
-        if self.materialized.insert((library, context)) {
-            let op = Op::Materialize { library, context };
-            self.push(&op, None, |entry| {
-                entry.inside(object(library)).inside(object(context))
-            });
+        if self.with_variables.contains(&library) && self.materialized.insert((library, context)) {
+            self.pin(
+                &Op::Materialize { library, context },
+                library,
+                Some(context),
+            );
         }
     }
 
@@ -367,5 +490,6 @@ fn number(op: &Op) -> u32 {
         Op::Module { .. } => 0xffff_0002,
         Op::Library { .. } => 0xffff_0003,
         Op::Materialize { .. } => 0xffff_0004,
+        Op::Pin { .. } => 0xffff_0005,
     }
 }

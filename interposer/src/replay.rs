@@ -1,6 +1,6 @@
 //! A restart: everything that was recorded is done again in a fresh driver, then verified.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use crate::handles::{Real, Virtual};
 use crate::record::{Op, decode};
 use crate::session::{self, Session};
 use crate::snapshot::{MAGIC, Saved, VERSION, base_event, set_regions};
-use crate::table::{ArgKind, ids, row};
+use crate::table::{ArgKind, Class, ids, row};
 use crate::{host, memory, threads, variables};
 
 /// Why the devices could not be restored.
@@ -89,10 +89,17 @@ pub fn restore_log(bytes: &[u8]) -> Result<(), RestoreError> {
     let mut replay = Replay {
         session,
         current: None,
+        ended: HashSet::new(),
+        retained: HashMap::new(),
     };
     log.replay(&mut replay).map_err(|error| error.source)?;
+    let ended: Vec<Virtual> = replay.ended.iter().copied().collect();
+    session.recorder().bury(&ended);
     session.handles.finish_restore();
-    restore_primary(session, &saved)?;
+    for handle in ended {
+        session.handles.remove(handle);
+    }
+    restore_primary(session, &saved, &replay.retained)?;
     for region in &saved.arena.regions {
         memory::map_again(session, region).map_err(RestoreError::Memory)?;
     }
@@ -122,15 +129,26 @@ pub fn restore_log(bytes: &[u8]) -> Result<(), RestoreError> {
 }
 
 /// Retains primary contexts as often as the application had; keeps the handles of released ones.
-fn restore_primary(session: &Session, saved: &Saved) -> Result<(), RestoreError> {
+fn restore_primary(
+    session: &Session,
+    saved: &Saved,
+    retained: &HashMap<i32, u32>,
+) -> Result<(), RestoreError> {
     for &(device, handle, references) in &saved.primary {
-        for _ in 1..references {
+        let have = retained.get(&device).copied().unwrap_or(0);
+        for _ in have..references {
             let mut real = 0u64;
             let status = driver::call(
                 ids::cuDevicePrimaryCtxRetain,
                 &[out(&mut real), device as u64],
             );
             check("cuDevicePrimaryCtxRetain", status)?;
+        }
+        for _ in references..have {
+            check(
+                "cuDevicePrimaryCtxRelease",
+                driver::call(ids::cuDevicePrimaryCtxRelease_v2, &[device as u64]),
+            )?;
         }
         session
             .contexts()
@@ -223,6 +241,10 @@ fn check(call: &str, status: u32) -> Result<(), RestoreError> {
 struct Replay {
     session: &'static Session,
     current: Option<Virtual>,
+    /// Replayed for the sake of others; the application had ended them.
+    ended: HashSet<Virtual>,
+    /// References to primary contexts, by device.
+    retained: HashMap<i32, u32>,
 }
 
 impl Replay {
@@ -253,7 +275,12 @@ impl Replay {
     }
 
     /// An object is back: the application's handle leads to it.
-    fn back(&self, record: &Record<'_>, handle: Virtual, real: Real) {
+    fn back(&mut self, record: &Record<'_>, handle: Virtual, real: Real) {
+        if record.creates().all(|created| created.alive) {
+            self.ended.remove(&handle);
+        } else {
+            self.ended.insert(handle);
+        }
         self.session.handles.restore(handle, real);
         let parents: Vec<Virtual> = record
             .inside()
@@ -295,6 +322,16 @@ impl Replay {
         check(row.symbol, driver::call(*id, &real[..row.args.len()]))?;
         if let Some((_, handle)) = made {
             self.back(record, *handle, Real::from_driver(result));
+        }
+        if row.class == Class::Destroy {
+            self.current = None;
+            if row.base == "cuDevicePrimaryCtxRelease"
+                && let Some(count) = slots
+                    .first()
+                    .and_then(|&device| self.retained.get_mut(&(device as i32)))
+            {
+                *count = count.saturating_sub(1);
+            }
         }
         Ok(())
     }
@@ -342,17 +379,27 @@ impl Replay {
         )?;
         self.back(record, handle, Real::from_driver(real));
         set_device(self.session, handle, device);
+        *self.retained.entry(device).or_default() += 1;
         self.make_current(Some(handle))
     }
 
-    fn materialize(&mut self, of: Virtual, context: Virtual) -> Result<(), RestoreError> {
+    fn materialize(
+        &mut self,
+        record: &Record<'_>,
+        of: Virtual,
+        context: Virtual,
+    ) -> Result<(), RestoreError> {
         self.make_current(Some(context))?;
         let (mut loaded, real) = (0u64, self.real("cuLibraryGetModule", of)?);
         check(
             "cuLibraryGetModule",
             driver::call(ids::cuLibraryGetModule, &[out(&mut loaded), real]),
         )?;
-        self.session.recorder().note_materialized(of, context);
+        let mut recorder = self.session.recorder();
+        recorder.note_materialized(of, context);
+        for pin in record.creates() {
+            recorder.pin_again(pin.id, of, Some(context));
+        }
         Ok(())
     }
 }
@@ -401,7 +448,15 @@ impl Replayer for Replay {
                 self.back(record, *handle, real);
                 Ok(())
             }
-            Op::Materialize { library, context } => self.materialize(*library, *context),
+            Op::Materialize { library, context } => self.materialize(record, *library, *context),
+            Op::Pin { owner } => {
+                for pin in record.creates() {
+                    self.session
+                        .recorder()
+                        .pin_again(pin.id, *owner, self.current);
+                }
+                Ok(())
+            }
         }
     }
 }

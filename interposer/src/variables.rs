@@ -50,7 +50,12 @@ fn owners(session: &Session) -> Vec<(Virtual, Vec<Virtual>, Names)> {
         contexts.entry(library).or_default().push(context);
     }
     let mut found = Vec::new();
-    for record in recorder.log().records() {
+    // Ended ones may still be in the log, for the sake of others.
+    let live = recorder
+        .log()
+        .records()
+        .filter(|record| record.creates().all(|created| created.alive));
+    for record in live {
         let (owner, lives_in) = match decode(record.payload()) {
             Ok(Op::Module {
                 handle, context, ..

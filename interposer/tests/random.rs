@@ -541,7 +541,7 @@ fn run(seed: u64, stops: &[u64], folder: &std::path::Path) -> String {
 
 #[test]
 fn interrupted_programs_end_as_uninterrupted_ones() {
-    let count = std::env::var("INTERPOSER_PROGRAMS").map_or(12, |n| n.parse().unwrap());
+    let count = std::env::var("INTERPOSER_PROGRAMS").map_or(5, |n| n.parse().unwrap());
     let first = std::env::var("INTERPOSER_FIRST_SEED").map_or(1, |n| n.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     for seed in first..first + count {

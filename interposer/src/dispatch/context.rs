@@ -135,8 +135,10 @@ pub(crate) fn create_params(call: &Call) -> u32 {
 }
 
 /// Everything that lived in a context is gone.
-fn emptied(session: &Session, context: Virtual) {
-    let dead = session.recorder().destroy(context);
+fn emptied(call: &Call, context: Virtual) {
+    let session = call.session;
+    let op = super::op_of(call, None);
+    let dead = session.recorder().destroy(context, Some(&op));
     for handle in dead.into_iter().filter(|&handle| handle != context) {
         session.handles.remove(handle);
     }
@@ -157,7 +159,7 @@ pub(crate) fn destroy(call: &Call) -> u32 {
         if threads::current() == Some(handle) {
             threads::pop();
         }
-        emptied(call.session, handle);
+        emptied(call, handle);
         call.session.handles.remove(handle);
     }
     status
@@ -286,7 +288,7 @@ pub(crate) fn primary_release(call: &Call) -> u32 {
             })
     };
     if let Some(handle) = last {
-        emptied(call.session, handle);
+        emptied(call, handle);
     }
     status
 }
@@ -300,7 +302,7 @@ pub(crate) fn primary_reset(call: &Call) -> u32 {
     }
     let primary = call.session.contexts().primary.get(&device).cloned();
     if let Some(primary) = primary {
-        emptied(call.session, primary.handle);
+        emptied(call, primary.handle);
         if primary.references > 0
             && let Some(real) = call.session.handles.real(primary.handle)
         {

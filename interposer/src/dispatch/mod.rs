@@ -197,7 +197,7 @@ pub(crate) fn generic(call: &Call) -> u32 {
             return created(call, index, kind, Real::from_driver(result), pointer);
         }
         (Class::State, _) => state(call),
-        (Class::Destroy, _) => ended(session, subject),
+        (Class::Destroy, _) => ended(call, subject),
         _ => {}
     }
     status
@@ -343,9 +343,11 @@ pub(crate) fn state_key(base: &str, values: impl Iterator<Item = u64>) -> u64 {
 }
 
 /// An object has ended in the driver: its records, and its dependents, go with it.
-pub(crate) fn ended(session: &Session, object: Option<Virtual>) {
+pub(crate) fn ended(call: &Call, object: Option<Virtual>) {
     let Some(object) = object else { return };
-    let dead = session.recorder().destroy(object);
+    let session = call.session;
+    let op = matches!(object.kind(), Some(Kind::Module | Kind::Library)).then(|| op_of(call, None));
+    let dead = session.recorder().destroy(object, op.as_ref());
     for handle in dead {
         session.handles.remove(handle);
     }
