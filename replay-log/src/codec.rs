@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::record::{Created, Life, Place, Stored};
+use crate::record::{Created, Life, Place, Rare, Stored};
 use crate::{Kind, Log, ObjectId};
 
 /// The version that [`Log::encode`] writes, and the only one that is read.
@@ -133,15 +133,21 @@ impl Log {
                 op: stored.op,
                 payload: Bytes(&stored.payload),
                 blobs: stored
+                    .rare()
                     .blobs
                     .iter()
                     .map(|blob| number(blob, &mut blobs))
                     .collect(),
                 creates: stored.creates.iter().map(WireObject::from).collect(),
                 inside: stored.inside.iter().map(|p| (p.seq, p.index)).collect(),
-                needs: stored.needs.iter().map(|p| (p.seq, p.index)).collect(),
-                destroys: stored.destroys.map(|p| (p.seq, p.index)),
-                key: stored.key,
+                needs: stored
+                    .rare()
+                    .needs
+                    .iter()
+                    .map(|p| (p.seq, p.index))
+                    .collect(),
+                destroys: stored.rare().destroys.map(|p| (p.seq, p.index)),
+                key: stored.rare().key,
             })
             .collect();
         let blobs = blobs.iter().map(|blob| Bytes(blob)).collect();
@@ -217,7 +223,7 @@ impl Log {
                 .then_some(place)
                 .ok_or("names an object that is not there")
         };
-        let inside: SmallVec<[Place; 2]> =
+        let inside: SmallVec<[Place; 1]> =
             wire.inside.iter().map(place).collect::<Result<_, _>>()?;
         let needs = wire.needs.iter().map(place).collect::<Result<_, _>>()?;
         let destroys = wire.destroys.as_ref().map(place).transpose()?;
@@ -225,7 +231,7 @@ impl Log {
             .iter()
             .all(|&p| self.created(p).is_some_and(|c| c.life == Life::Alive));
         let gone = destroys.and_then(|p| self.created(p));
-        if gone.is_some_and(|gone| gone.life == Life::Alive || gone.destroyer.is_some())
+        if gone.is_some_and(|gone| gone.life == Life::Alive || gone.destroyer().is_some())
             || (destroys.is_some() && !wire.creates.is_empty())
         {
             return Err("destroys what it cannot");
@@ -263,20 +269,18 @@ impl Log {
                 .ok_or("names a blob that is not there")
         };
         let held: Vec<_> = wire.blobs.iter().map(held).collect::<Result<_, _>>()?;
-        Ok(Stored {
-            op: wire.op,
-            payload: SmallVec::from_slice(wire.payload.0),
-            blobs: held
-                .into_iter()
-                .map(|blob| self.blobs.hold(blob.0))
-                .collect(),
-            creates,
-            inside,
+        let blobs = held
+            .into_iter()
+            .map(|blob| self.blobs.hold(blob.0))
+            .collect();
+        let rare = Rare {
+            blobs,
             needs,
-            raised: SmallVec::new(),
+            raised: Vec::new(),
             destroys,
             key: wire.key,
-        })
+        };
+        Ok(Stored::new(wire.op, wire.payload.0, creates, inside, rare))
     }
 }
 
@@ -343,11 +347,9 @@ impl WireObject {
             2 => Life::KeptInside,
             _ => return None,
         };
-        let created = Created::new(ObjectId(self.id), Kind(self.kind));
-        (self.references > 0).then_some(Created {
-            life,
-            references: self.references,
-            ..created
-        })
+        let mut created = Created::new(ObjectId(self.id), Kind(self.kind));
+        created.life = life;
+        created.references = self.references;
+        (self.references > 0).then_some(created)
     }
 }

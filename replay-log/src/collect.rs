@@ -66,12 +66,12 @@ impl Log {
                 record
                     .inside
                     .iter()
-                    .chain(&record.needs)
+                    .chain(&record.rare().needs)
                     .map(|place| place.seq),
             );
             for created in record.creates.iter().filter(|c| c.life != Life::Alive) {
-                todo.extend_from_slice(&created.dependents);
-                todo.extend(created.destroyer);
+                todo.extend_from_slice(created.dependents());
+                todo.extend(created.destroyer());
             }
         }
         marked
@@ -83,7 +83,7 @@ impl Log {
         self.records.get(&seq).is_some_and(|record| {
             let alive = |place| self.created(place).is_some_and(|c| c.life == Life::Alive);
             if record.creates.is_empty() {
-                record.destroys.is_none() && record.inside.iter().all(|&place| alive(place))
+                record.rare().destroys.is_none() && record.inside.iter().all(|&place| alive(place))
             } else {
                 record
                     .creates

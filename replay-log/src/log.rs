@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::blobs::Blobs;
 use crate::hash::IdMap;
-use crate::record::{Created, Life, Place, Seq, Stored};
+use crate::record::{Created, Life, Place, Rare, Seq, Stored};
 use crate::{Entry, ObjectId};
 
 /// The pruned log; see the crate's documentation for its rules.
@@ -121,7 +121,7 @@ impl Log {
         }
         let stored = self.stored(&entry, None)?;
         self.next += 1;
-        if let Some(key) = stored.key
+        if let Some(key) = entry.key
             && let Some(old) = self.keys.insert(key, seq)
         {
             self.free(old);
@@ -166,7 +166,7 @@ impl Log {
         let mut died = Vec::new();
         for seq in self
             .created(place)
-            .map(|c| c.dependents.clone())
+            .map(|c| c.dependents().to_vec())
             .unwrap_or_default()
         {
             let Some(record) = self.records.get(&seq) else {
@@ -178,7 +178,7 @@ impl Log {
                 .filter(|c| c.life == Life::Alive)
                 .map(|c| c.id)
                 .collect();
-            if record.creates.is_empty() && record.destroys.is_none() {
+            if record.creates.is_empty() && record.rare().destroys.is_none() {
                 self.free(seq);
             }
             for id in ids {
@@ -294,43 +294,44 @@ impl Log {
             .iter()
             .filter_map(find)
             .collect::<Result<_, _>>()?;
-        Ok(Stored {
-            op: entry.op,
-            payload: SmallVec::from_slice(entry.payload),
-            blobs: entry
-                .blobs
-                .iter()
-                .map(|bytes| self.blobs.hold(bytes))
-                .collect(),
-            creates: entry
-                .creates
-                .iter()
-                .map(|&(id, kind)| Created::new(id, kind))
-                .collect(),
-            inside,
+        let creates = entry
+            .creates
+            .iter()
+            .map(|&(id, kind)| Created::new(id, kind))
+            .collect();
+        let blobs = entry
+            .blobs
+            .iter()
+            .map(|bytes| self.blobs.hold(bytes))
+            .collect();
+        let rare = Rare {
+            blobs,
             needs,
-            raised: SmallVec::new(),
+            raised: Vec::new(),
             destroys,
             key: entry.key,
-        })
+        };
+        Ok(Stored::new(entry.op, entry.payload, creates, inside, rare))
     }
 
     /// Puts a record in and ties it to what it lies inside, needs and destroys.
     pub(crate) fn link(&mut self, seq: Seq, mut stored: Stored) {
-        stored.raised = self.to_raise(&stored);
+        let raised = self.to_raise(&stored);
         self.payload_bytes += stored.payload.len() as u64;
-        for &place in &stored.raised {
+        for &place in &raised {
             if let Some(created) = self.created_mut(place) {
                 created.needed += 1;
             }
         }
+        stored.set_raised(raised);
         for &place in &stored.inside {
             if let Some(created) = self.created_mut(place) {
-                created.dependents.push(seq);
+                created.ties().dependents.push(seq);
             }
         }
-        if let Some(created) = stored.destroys.and_then(|place| self.created_mut(place)) {
-            created.destroyer = Some(seq);
+        let destroys = stored.rare().destroys;
+        if let Some(created) = destroys.and_then(|place| self.created_mut(place)) {
+            created.ties().destroyer = Some(seq);
         }
         match self.records.entry(seq) {
             Slot::Vacant(slot) => {
@@ -342,13 +343,14 @@ impl Log {
 
     /// The objects outside of the record's own surroundings that must outlive it: what it needs,
     /// and what that lies inside.
-    fn to_raise(&self, stored: &Stored) -> SmallVec<[Place; 2]> {
-        let mut raised = SmallVec::new();
-        if stored.needs.is_empty() {
+    fn to_raise(&self, stored: &Stored) -> Vec<Place> {
+        let mut raised = Vec::new();
+        let needs = &stored.rare().needs;
+        if needs.is_empty() {
             return raised;
         }
         let around = self.surroundings(&stored.inside);
-        for place in self.surroundings(&stored.needs) {
+        for place in self.surroundings(needs) {
             if !around.contains(&place) {
                 raised.push(place);
             }

@@ -38,14 +38,14 @@ impl Log {
                 continue;
             }
             created.life = life;
-            let (id, dependents) = (created.id, created.dependents.clone());
+            let (id, dependents) = (created.id, created.dependents().to_vec());
             self.live.remove(&id.0);
             died.push(id);
             for seq in dependents {
                 let Some(record) = self.records.get(&seq) else {
                     continue;
                 };
-                if let Some(key) = record.key
+                if let Some(key) = record.rare().key
                     && self.keys.get(&key) == Some(&seq)
                 {
                     self.keys.remove(&key);
@@ -73,8 +73,8 @@ impl Log {
                     self.live.remove(&created.id.0);
                     died.push(created.id);
                 }
-                todo.extend_from_slice(&created.dependents);
-                todo.extend(created.destroyer);
+                todo.extend_from_slice(created.dependents());
+                todo.extend(created.destroyer());
             }
             self.untie(seq, &record, &mut todo);
         }
@@ -87,10 +87,10 @@ impl Log {
     /// Undoes what `link` did for a record that is gone, and lists records that may follow it.
     fn untie(&mut self, seq: Seq, record: &Stored, todo: &mut Vec<Seq>) {
         self.payload_bytes -= record.payload.len() as u64;
-        for blob in &record.blobs {
+        for blob in &record.rare().blobs {
             self.blobs.release(blob);
         }
-        if let Some(key) = record.key
+        if let Some(key) = record.rare().key
             && self.keys.get(&key) == Some(&seq)
         {
             self.keys.remove(&key);
@@ -98,7 +98,7 @@ impl Log {
         for &place in &record.inside {
             self.one_gone(place);
         }
-        for &place in &record.raised {
+        for &place in &record.rare().raised {
             let Some(created) = self.created_mut(place) else {
                 continue;
             };
@@ -124,16 +124,17 @@ impl Log {
         let Some(created) = self.created_mut(place) else {
             return;
         };
-        created.gone += 1;
-        if created.gone < SWEEP_AT || created.gone * 2 < created.dependents.len() {
+        let ties = created.ties();
+        ties.gone += 1;
+        if ties.gone < SWEEP_AT || ties.gone * 2 < ties.dependents.len() {
             return;
         }
-        created.gone = 0;
-        let mut dependents = std::mem::take(&mut created.dependents);
+        ties.gone = 0;
+        let mut dependents = std::mem::take(&mut ties.dependents);
         dependents.retain(|seq| self.records.contains_key(seq));
         dependents.shrink_to(dependents.len() * 2);
         if let Some(created) = self.created_mut(place) {
-            created.dependents = dependents;
+            created.ties().dependents = dependents;
         }
     }
 }

@@ -16,22 +16,67 @@ pub(crate) struct Place {
     pub(crate) index: u32,
 }
 
-/// One stored record.
+/// One stored record. A log may hold hundreds of thousands of small ones, so what most of them
+/// lack is set apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) op: u32,
-    pub(crate) payload: SmallVec<[u8; 64]>,
-    pub(crate) blobs: SmallVec<[Arc<[u8]>; 1]>,
+    pub(crate) payload: SmallVec<[u8; 32]>,
     pub(crate) creates: SmallVec<[Created; 1]>,
     /// Objects that this record lies inside.
-    pub(crate) inside: SmallVec<[Place; 2]>,
-    /// Objects that its replay needs, besides.
-    pub(crate) needs: SmallVec<[Place; 2]>,
+    pub(crate) inside: SmallVec<[Place; 1]>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few records have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rare {
+    pub(crate) blobs: Vec<Arc<[u8]>>,
+    /// Objects that its replay needs, besides those it lies inside.
+    pub(crate) needs: Vec<Place>,
     /// Every object whose `needed` this record has raised.
-    pub(crate) raised: SmallVec<[Place; 2]>,
+    pub(crate) raised: Vec<Place>,
     /// The object that this record destroys.
     pub(crate) destroys: Option<Place>,
     pub(crate) key: Option<(u64, u64)>,
+}
+
+static NOTHING_RARE: Rare = Rare {
+    blobs: Vec::new(),
+    needs: Vec::new(),
+    raised: Vec::new(),
+    destroys: None,
+    key: None,
+};
+
+impl Stored {
+    pub(crate) fn new(
+        op: u32,
+        payload: &[u8],
+        creates: SmallVec<[Created; 1]>,
+        inside: SmallVec<[Place; 1]>,
+        rare: Rare,
+    ) -> Self {
+        let rare = (rare != NOTHING_RARE).then(|| Box::new(rare));
+        Self {
+            op,
+            payload: SmallVec::from_slice(payload),
+            creates,
+            inside,
+            rare,
+        }
+    }
+
+    pub(crate) fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING_RARE)
+    }
+
+    /// Remembers what was raised; nothing, for most.
+    pub(crate) fn set_raised(&mut self, raised: Vec<Place>) {
+        if !raised.is_empty() {
+            self.rare.get_or_insert_default().raised = raised;
+        }
+    }
 }
 
 /// Whether an object exists for the application, or for the replay only.
@@ -49,12 +94,18 @@ pub(crate) enum Life {
 #[derive(Clone, Debug)]
 pub(crate) struct Created {
     pub(crate) id: ObjectId,
-    pub(crate) kind: Kind,
     /// References that the user counts; one at creation.
     pub(crate) references: u32,
-    pub(crate) life: Life,
     /// How many live records outside the object need it or something inside it.
     pub(crate) needed: u32,
+    pub(crate) kind: Kind,
+    pub(crate) life: Life,
+    ties: Option<Box<Ties>>,
+}
+
+/// What hangs on an object; most have nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ties {
     /// Records inside it, in order; those that are gone are swept out now and then.
     pub(crate) dependents: Vec<Seq>,
     /// At least so many of `dependents` are gone.
@@ -67,13 +118,23 @@ impl Created {
     pub(crate) fn new(id: ObjectId, kind: Kind) -> Self {
         Self {
             id,
-            kind,
             references: 1,
-            life: Life::Alive,
             needed: 0,
-            dependents: Vec::new(),
-            gone: 0,
-            destroyer: None,
+            kind,
+            life: Life::Alive,
+            ties: None,
         }
+    }
+
+    pub(crate) fn dependents(&self) -> &[Seq] {
+        self.ties.as_ref().map_or(&[], |ties| &ties.dependents)
+    }
+
+    pub(crate) fn destroyer(&self) -> Option<Seq> {
+        self.ties.as_ref().and_then(|ties| ties.destroyer)
+    }
+
+    pub(crate) fn ties(&mut self) -> &mut Ties {
+        self.ties.get_or_insert_default()
     }
 }

@@ -71,7 +71,7 @@ impl<'a> Record<'a> {
 
     /// The large bytes, in the order they were attached in.
     pub fn blobs(&self) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.stored.blobs.iter().map(|blob| &**blob)
+        self.stored.rare().blobs.iter().map(|blob| &**blob)
     }
 
     /// The objects that the call made.
@@ -98,6 +98,7 @@ impl<'a> Record<'a> {
     pub fn needs(&self) -> impl Iterator<Item = ObjectId> + 'a {
         let log = self.log;
         self.stored
+            .rare()
             .needs
             .iter()
             .filter_map(|&place| log.created(place))
@@ -108,6 +109,7 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn destroys(&self) -> Option<ObjectId> {
         self.stored
+            .rare()
             .destroys
             .and_then(|place| self.log.created(place))
             .map(|c| c.id)
