@@ -74,10 +74,9 @@ impl Builder {
             .extend(numbers.iter().map(|n| (*n as u32, verdict)));
     }
 
-    fn block(&mut self, number: i64, steps: Vec<Step>) {
+    fn block(&mut self, numbers: &[i64], steps: Vec<Step>) {
         self.blocks.push(steps);
-        self.calls
-            .push((number as u32, Verdict::Block(self.blocks.len() - 1)));
+        self.all(numbers, Verdict::Block(self.blocks.len() - 1));
     }
 
     /// `low`: code below 4 GiB counts as the application's (and only that).
@@ -239,12 +238,12 @@ fn base(fd_base: u32, strict: bool, low: bool) -> Vec<sock_filter> {
     use Verdict::{Errno, Trap};
     let mut b = Builder::default();
     b.block(
-        libc::SYS_close,
+        &[libc::SYS_close],
         vec![Load(argument(0)), When(AT_LEAST, fd_base, Trap), Allow],
     );
     let fixed = (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE) as u32;
     b.block(
-        libc::SYS_mmap,
+        &[libc::SYS_mmap],
         vec![
             Load(argument(3)),
             When(ANY_BIT, fixed, Verdict::Block(2)),
@@ -260,14 +259,13 @@ fn base(fd_base: u32, strict: bool, low: bool) -> Vec<sock_filter> {
         Otherwise(Trap),
     ]);
     // A mask by address: both halves of the pointer.
-    for (number, i) in [
-        (libc::SYS_ppoll, 3),
-        (libc::SYS_pselect6, 5),
-        (libc::SYS_epoll_pwait, 4),
-        (libc::SYS_epoll_pwait2, 4),
+    for (numbers, i) in [
+        (&[libc::SYS_ppoll][..], 3),
+        (&[libc::SYS_pselect6], 5),
+        (&[libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2], 4),
     ] {
         b.block(
-            number,
+            numbers,
             vec![
                 Load(argument(i)),
                 When(AT_LEAST, 1, Trap),
@@ -277,20 +275,18 @@ fn base(fd_base: u32, strict: bool, low: bool) -> Vec<sock_filter> {
             ],
         );
     }
-    for number in [libc::SYS_dup2, libc::SYS_dup3] {
-        b.block(
-            number,
-            vec![
-                Load(argument(0)),
-                When(AT_LEAST, fd_base, Trap),
-                Load(argument(1)),
-                When(AT_LEAST, fd_base, Trap),
-                Allow,
-            ],
-        );
-    }
     b.block(
-        libc::SYS_prctl,
+        &[libc::SYS_dup2, libc::SYS_dup3],
+        vec![
+            Load(argument(0)),
+            When(AT_LEAST, fd_base, Trap),
+            Load(argument(1)),
+            When(AT_LEAST, fd_base, Trap),
+            Allow,
+        ],
+    );
+    b.block(
+        &[libc::SYS_prctl],
         vec![
             Load(argument(0)),
             When(EQUAL, libc::PR_SET_SECCOMP as u32, Errno(libc::EINVAL)),
@@ -301,7 +297,7 @@ fn base(fd_base: u32, strict: bool, low: bool) -> Vec<sock_filter> {
     );
     const ARCH_SET_GS: u32 = 0x1001;
     b.block(
-        libc::SYS_arch_prctl,
+        &[libc::SYS_arch_prctl],
         vec![
             Load(argument(0)),
             When(EQUAL, ARCH_SET_GS, Errno(libc::EPERM)),
@@ -352,22 +348,20 @@ fn ids() -> Vec<sock_filter> {
     use Verdict::Trap;
     const SIGN: u32 = 1 << 31;
     let mut b = Builder::default();
-    for number in [
-        libc::SYS_clock_gettime,
-        libc::SYS_clock_getres,
-        libc::SYS_clock_settime,
-        libc::SYS_clock_nanosleep,
-    ] {
-        b.block(
-            number,
-            vec![Load(argument(0)), When(AT_LEAST, SIGN, Trap), Allow],
-        );
-    }
+    b.block(
+        &[
+            libc::SYS_clock_gettime,
+            libc::SYS_clock_getres,
+            libc::SYS_clock_settime,
+            libc::SYS_clock_nanosleep,
+        ],
+        vec![Load(argument(0)), When(AT_LEAST, SIGN, Trap), Allow],
+    );
     let own = [libc::F_SETOWN as u32, libc::F_GETOWN as u32, 15, 16];
     let mut steps = vec![Load(argument(1))];
     steps.extend(own.map(|command| When(EQUAL, command, Trap)));
     steps.push(Allow);
-    b.block(libc::SYS_fcntl, steps);
+    b.block(&[libc::SYS_fcntl], steps);
     b.all(IDENTITY, Trap);
     b.all(&[NR_PROBE_IDS], Trap);
     b.build(false)

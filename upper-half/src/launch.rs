@@ -186,7 +186,7 @@ fn host_here(inherited: &Inherited, low: bool) -> Result<*mut Record, StartError
         ids: inherited.ids.active,
     })?;
     // SAFETY: just made.
-    threads::register(unsafe { &*record });
+    threads::register(unsafe { &*record }, sys::gettid() as i32);
     sys::set_mask(u64::MAX);
     process::hooks().on_thread_start(id);
     Ok(record)

@@ -46,6 +46,8 @@ pub(crate) struct Record {
     pub(crate) asked: AtomicU32,
     /// Epoch at which the thread is parked.
     pub(crate) parked: AtomicU32,
+    /// State of the handshake between creator and host (`threads`).
+    pub(crate) birth: AtomicU32,
     /// In a trap handler or a gate call that has no end in sight, for reports.
     pub(crate) doing: AtomicI32,
     /// Word to clear and wake when the thread ends.
@@ -122,6 +124,7 @@ impl Record {
             vtid: AtomicI32::new(0),
             asked: AtomicU32::new(0),
             parked: AtomicU32::new(0),
+            birth: AtomicU32::new(0),
             doing: AtomicI32::new(-1),
             clear_tid: AtomicU64::new(0),
             robust_head: AtomicU64::new(0),

@@ -290,11 +290,9 @@ fn spawn(thread: ThreadState, actions: *mut Actions, on_host: fn(i32)) -> Result
         thread,
         on_host,
     }));
-    let error = threads::create_pthread(restored_host, host.cast());
-    if error != 0 {
-        return Err(StartError::Thread(std::io::Error::from_raw_os_error(error)));
-    }
-    Ok(())
+    let made = threads::create_pthread(restored_host, host.cast());
+    made.map(drop)
+        .map_err(|e| StartError::Thread(std::io::Error::from_raw_os_error(e)))
 }
 
 extern "C" fn restored_host(argument: *mut c_void) -> *mut c_void {
@@ -356,7 +354,7 @@ fn adopt(record: &Record, thread: &ThreadState, on_host: fn(i32)) {
             );
         }
     }
-    threads::register(record);
+    threads::register(record, sys::gettid() as i32);
     on_host(thread.vtid);
     process::hooks().on_thread_start(thread.vtid);
 }

@@ -10,7 +10,8 @@ use crate::arch::{self, Frame};
 use crate::record::Record;
 use crate::{ids, park, process, sys};
 use std::ffi::c_void;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An upper thread, as others see it.
@@ -93,10 +94,9 @@ pub(crate) fn virtual_tid(tid: i32) -> Option<i32> {
         .map(|r| r.vtid.load(Relaxed))
 }
 
-/// Adds the calling thread with its ids; a new virtual id is chosen when the
-/// record has none: the real one, unless that is in use.
-pub(crate) fn register(record: &Record) {
-    let tid = sys::gettid() as i32;
+/// Adds the thread that the kernel calls `tid`; a virtual id is chosen when
+/// the record has none: the real one, unless that is in use.
+pub(crate) fn register(record: &Record, tid: i32) {
     let mut threads = lock();
     if record.vtid.load(Relaxed) == 0 {
         let taken = |id: i32| {
@@ -132,7 +132,7 @@ pub(crate) fn keep_only(threads: &mut Threads, record: &Record) {
 
 /// What a host is to do before it enters the upper half.
 pub(crate) struct Birth {
-    pub(crate) record: Box<Record>,
+    pub(crate) record: *mut Record,
     pub(crate) frame: *const Frame,
     pub(crate) fs: u64,
     /// Words that get the new thread's id (CLONE_PARENT_SETTID, CLONE_CHILD_SETTID).
@@ -142,42 +142,51 @@ pub(crate) struct Birth {
 /// Stack of a host: drivers compile kernels on it.
 const HOST_STACK: usize = 8 << 20;
 
-/// Starts a host for `birth`; the application's id of the new thread, or an errno.
+// Values of `Record::birth`.
+const UNREGISTERED: u32 = 0;
+const REGISTERED: u32 = 1;
+const HOST_WAITS: u32 = 2;
+
+/// Starts a host for `birth`; the application's id of the new thread, or an
+/// errno. The creator registers the thread, so that it need not wait for the
+/// host to run; the host rarely has to wait for that.
 pub(crate) fn spawn(birth: Box<Birth>) -> Result<i32, i32> {
-    let record = RecordPtr(birth.record.me);
+    let (record, words) = (birth.record, birth.id_words);
     let raw = Box::into_raw(birth);
-    let error = create_pthread(host, raw.cast());
-    if error != 0 {
-        // SAFETY: no host was made, so it is still ours.
-        drop(unsafe { Box::from_raw(raw) });
-        return Err(error);
-    }
-    // SAFETY: the host waits until `seen` is set, so the record lives.
-    let record = unsafe { record.get() };
-    loop {
-        let tid = record.tid.load(Acquire);
-        if tid != 0 {
-            break;
+    let tid = create_pthread(host, raw.cast()).inspect_err(|_| {
+        // SAFETY: no host was made, so both are still ours.
+        unsafe {
+            drop(Box::from_raw(raw));
+            drop(Box::from_raw(record));
         }
-        // SAFETY: an AtomicI32 and an AtomicU32 have the same representation.
-        let word = unsafe { &*(&raw const record.tid).cast() };
-        sys::futex_wait(word, 0, None);
+    })?;
+    // SAFETY: the host waits for the registration, so the record lives.
+    let shared = unsafe { &*record };
+    register(shared, tid);
+    let vtid = shared.vtid.load(Relaxed);
+    for word in words {
+        if word != 0 {
+            // SAFETY: an address that the application gave to clone for this;
+            // both words are written before the thread runs.
+            unsafe { *(word as *mut i32) = vtid };
+        }
     }
-    let vtid = record.vtid.load(Relaxed);
-    // The creator has read what it needs: the host may run and end.
-    record.doing.store(-1, Release);
-    // SAFETY: as above.
-    sys::futex_wake(unsafe { &*(&raw const record.doing).cast() });
+    let state = &shared.birth;
+    if state.swap(REGISTERED, AcqRel) == HOST_WAITS {
+        sys::futex_wake(state);
+    }
     Ok(vtid)
 }
 
-/// A detached pthread of the lower libc with a host's stack; an errno or 0.
+/// A detached pthread of the lower libc with a host's stack: the kernel's id
+/// of it, which is valid while the host lives, or an errno.
 pub(crate) fn create_pthread(
     start: extern "C" fn(*mut c_void) -> *mut c_void,
     argument: *mut c_void,
-) -> i32 {
+) -> Result<i32, i32> {
     // SAFETY: attributes and handle live across the calls; the argument is the
-    // new thread's.
+    // new thread's. Hosts do not end before they were registered, so the
+    // handle is valid.
     unsafe {
         let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
         libc::pthread_attr_init(&raw mut attributes);
@@ -186,49 +195,49 @@ pub(crate) fn create_pthread(
         let mut thread: libc::pthread_t = std::mem::zeroed();
         let error = libc::pthread_create(&raw mut thread, &raw const attributes, start, argument);
         libc::pthread_attr_destroy(&raw mut attributes);
-        error
+        if error != 0 {
+            return Err(error);
+        }
+        // A thread's CPU clock is its id in another shape.
+        let mut clock = 0;
+        match libc::pthread_getcpuclockid(thread, &raw mut clock) {
+            0 => Ok(!(clock >> 3)),
+            error => Err(error),
+        }
     }
 }
-
-/// Value of `doing` while the creator still looks at the record.
-const BEING_BORN: i32 = -2;
 
 extern "C" fn host(argument: *mut c_void) -> *mut c_void {
     // SAFETY: made by `spawn` from a Box, given to this host alone.
     let birth = *unsafe { Box::from_raw(argument.cast::<Birth>()) };
-    let record = Box::into_raw(birth.record);
-    // SAFETY: this host owns the record from now on.
-    let shared = unsafe { &mut *record };
-    shared.lower_fs = arch::fs_base();
-    shared.doing.store(BEING_BORN, Relaxed);
-    // SAFETY: the record lives until `finish` resets GS.
-    unsafe { arch::set_gs_base(record as u64) };
-    let shared: &Record = shared;
-    register(shared);
-    let vtid = shared.vtid.load(Relaxed);
-    for word in birth.id_words {
-        if word != 0 {
-            // SAFETY: an address that the application gave to clone for this.
-            unsafe { *(word as *mut i32) = vtid };
-        }
+    let record = birth.record;
+    // SAFETY: the host alone uses this field; the record lives until `finish`.
+    unsafe {
+        (*record).lower_fs = arch::fs_base();
+        arch::set_gs_base(record as u64);
     }
-    // SAFETY: AtomicI32 and AtomicU32 have the same representation.
-    let (tid, doing) = unsafe {
-        (
-            &*(&raw const shared.tid).cast(),
-            &*(&raw const shared.doing).cast(),
-        )
-    };
-    sys::futex_wake(tid);
-    while shared.doing.load(Acquire) == BEING_BORN {
-        sys::futex_wait(doing, BEING_BORN as u32, None);
-    }
-    process::hooks().on_thread_start(vtid);
+    // SAFETY: as above.
+    let shared = unsafe { &*record };
+    await_registration(&shared.birth);
+    process::hooks().on_thread_start(shared.vtid.load(Relaxed));
     // SAFETY: GS is set, hosts are born with all signals blocked, and the
-    // frame lies in the record or in the application's stack.
+    // frame lies in the record.
     unsafe { arch::enter(record, birth.frame, birth.fs) };
     finish(record);
     std::ptr::null_mut()
+}
+
+fn await_registration(state: &AtomicU32) {
+    for _ in 0..200 {
+        if state.load(Acquire) == REGISTERED {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+    let _ = state.compare_exchange(UNREGISTERED, HOST_WAITS, AcqRel, Acquire);
+    while state.load(Acquire) != REGISTERED {
+        sys::futex_wait(state, HOST_WAITS, None);
+    }
 }
 
 /// The calling thread's upper thread has ended: what the kernel does at the

@@ -77,7 +77,7 @@ fn thread(t: &mut Trap<'_>, flags: u64) -> Outcome {
     let frame: *const Frame = frame;
     let word = |flag, address| if flags & flag != 0 { address } else { 0 };
     let birth = Birth {
-        record,
+        record: Box::into_raw(record),
         frame,
         fs: if flags & SETTLS != 0 { tls } else { t.fs },
         id_words: [
