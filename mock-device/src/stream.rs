@@ -1,7 +1,9 @@
 //! Streams of the API, and which one a handle means.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use cuda_abi::driver::CUlaunchAttributeValue;
 use cuda_abi::driver::result::*;
 
 use crate::call::Answer;
@@ -35,7 +37,14 @@ pub(crate) struct Stream {
     context: Weak<Context>,
     generation: u64,
     last: Mutex<Option<Arc<Ticket>>>,
+    /// Hints that a program sets and may ask for: they change nothing.
+    attributes: Mutex<HashMap<u32, CUlaunchAttributeValue>>,
 }
+
+/// Attributes that streams have: access policy window, synchronisation
+/// policy, priority, memory domain map and memory domain.
+const ATTRIBUTES: [u32; 5] = [1, 3, 8, 9, 10];
+const PRIORITY: u32 = 8;
 
 type DeviceWork = Box<dyn FnOnce(&Arc<Context>) -> Answer + Send>;
 type OtherWork = Box<dyn FnOnce(&Arc<Context>) + Send>;
@@ -91,6 +100,7 @@ impl Stream {
             context: Arc::downgrade(context),
             generation: context.generation(),
             last: Mutex::new(None),
+            attributes: Mutex::default(),
         }
     }
 
@@ -102,6 +112,41 @@ impl Stream {
     /// Notes the work accepted last. Under the context's order.
     pub(crate) fn set_last(&self, ticket: Arc<Ticket>) {
         *lock(&self.last) = Some(ticket);
+    }
+
+    /// Sets an attribute.
+    ///
+    /// # Errors
+    /// `CUDA_ERROR_INVALID_VALUE` for one that streams do not have.
+    pub(crate) fn set_attribute(&self, attribute: u32, value: CUlaunchAttributeValue) -> Answer {
+        if !ATTRIBUTES.contains(&attribute) || attribute == PRIORITY {
+            return Err(CUDA_ERROR_INVALID_VALUE);
+        }
+        lock(&self.attributes).insert(attribute, value);
+        Ok(())
+    }
+
+    /// Reads an attribute.
+    ///
+    /// # Errors
+    /// As [`Stream::set_attribute`].
+    pub(crate) fn attribute(&self, attribute: u32) -> Answer<CUlaunchAttributeValue> {
+        if !ATTRIBUTES.contains(&attribute) {
+            return Err(CUDA_ERROR_INVALID_VALUE);
+        }
+        let mut value = CUlaunchAttributeValue::ZERO;
+        if attribute == PRIORITY {
+            value.set_word(0, self.priority as u32);
+            return Ok(value);
+        }
+        let attributes = lock(&self.attributes);
+        Ok(attributes.get(&attribute).copied().unwrap_or(value))
+    }
+
+    /// Takes over another stream's attributes.
+    pub(crate) fn copy_attributes(&self, from: &Stream) {
+        let attributes = lock(&from.attributes).clone();
+        *lock(&self.attributes) = attributes;
     }
 
     /// The context it was made in.

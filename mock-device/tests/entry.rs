@@ -25,6 +25,10 @@ fn address(f: *const c_void) -> u64 {
 }
 
 #[allow(unsafe_code, reason = "names exported symbols")]
+#[allow(
+    clashing_extern_declarations,
+    reason = "only their addresses are looked at"
+)]
 mod symbol {
     unsafe extern "C" {
         pub(crate) fn cuMemcpyHtoD_v2();

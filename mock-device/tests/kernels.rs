@@ -381,7 +381,7 @@ fn a_fault_poisons_the_context_and_no_other() {
         fails!(cuStreamQuery(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
         fails!(cuMemsetD8_v2(before, 0, 1), CUDA_ERROR_ILLEGAL_ADDRESS);
     });
-    assert_eq!(out(|c| cuCtxGetCurrent(c)), healthy);
+    assert_eq!(out(cuCtxGetCurrent), healthy);
     upload(p, &[3; 16]);
     assert_eq!(download(p, 16), [3; 16]);
     ok!(cuCtxDestroy_v2(healthy));

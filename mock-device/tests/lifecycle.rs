@@ -9,11 +9,11 @@ fn nothing_works_before_init() {
         fails!(cuDeviceGetCount(&mut 0), CUDA_ERROR_NOT_INITIALIZED);
         fails!(cuMemAlloc_v2(&mut 0, 16), CUDA_ERROR_NOT_INITIALIZED);
         fails!(cuCtxGetCurrent(&mut 0), CUDA_ERROR_NOT_INITIALIZED);
-        assert!(out(|v| cuDriverGetVersion(v)) >= 12_000);
+        assert!(out(cuDriverGetVersion) >= 12_000);
         fails!(cuInit(1), CUDA_ERROR_INVALID_VALUE);
         ok!(cuInit(0));
         ok!(cuInit(0));
-        assert_eq!(out(|n| cuDeviceGetCount(n)), 1);
+        assert_eq!(out(cuDeviceGetCount), 1);
         fails!(cuMemAlloc_v2(&mut 0, 16), CUDA_ERROR_INVALID_CONTEXT);
     });
 }
@@ -66,27 +66,27 @@ fn contexts_form_a_stack_per_thread() {
     let first = new_context();
     let second = new_context();
     assert_ne!(first, second);
-    assert_eq!(out(|c| cuCtxGetCurrent(c)), second);
-    assert_eq!(out(|c| cuCtxPopCurrent_v2(c)), second);
-    assert_eq!(out(|c| cuCtxGetCurrent(c)), first);
+    assert_eq!(out(cuCtxGetCurrent), second);
+    assert_eq!(out(cuCtxPopCurrent_v2), second);
+    assert_eq!(out(cuCtxGetCurrent), first);
     ok!(cuCtxPushCurrent_v2(second));
     std::thread::spawn(move || {
-        assert_eq!(out(|c| cuCtxGetCurrent(c)), 0);
+        assert_eq!(out(cuCtxGetCurrent), 0);
         fails!(cuCtxPopCurrent_v2(&mut 0), CUDA_ERROR_INVALID_CONTEXT);
         ok!(cuCtxSetCurrent(first));
-        assert_eq!(out(|c| cuCtxGetCurrent(c)), first);
+        assert_eq!(out(cuCtxGetCurrent), first);
         ok!(cuCtxSetCurrent(0));
-        assert_eq!(out(|c| cuCtxGetCurrent(c)), 0);
+        assert_eq!(out(cuCtxGetCurrent), 0);
     })
     .join()
     .unwrap();
-    assert_eq!(out(|c| cuCtxGetCurrent(c)), second);
+    assert_eq!(out(cuCtxGetCurrent), second);
 
     ok!(cuCtxDestroy_v2(second));
     fails!(cuCtxDestroy_v2(second), CUDA_ERROR_INVALID_CONTEXT);
     fails!(cuCtxPushCurrent_v2(second), CUDA_ERROR_INVALID_CONTEXT);
     fails!(cuCtxSetCurrent(0x1234), CUDA_ERROR_INVALID_CONTEXT);
-    assert_eq!(out(|c| cuCtxGetCurrent(c)), first);
+    assert_eq!(out(cuCtxGetCurrent), first);
     ok!(cuCtxDestroy_v2(first));
 }
 
@@ -99,7 +99,7 @@ fn a_context_that_another_thread_destroys_is_gone() {
         .unwrap();
     fails!(cuMemAlloc_v2(&mut 0, 16), CUDA_ERROR_CONTEXT_IS_DESTROYED);
     fails!(cuCtxSynchronize(), CUDA_ERROR_CONTEXT_IS_DESTROYED);
-    assert_eq!(out(|c| cuCtxPopCurrent_v2(c)), context);
+    assert_eq!(out(cuCtxPopCurrent_v2), context);
     let other = new_context();
     // Its memory went along.
     fails!(cuMemFree_v2(memory), CUDA_ERROR_INVALID_VALUE);

@@ -196,8 +196,8 @@ fn host_memory_is_pinned_once() {
 #[test]
 fn asynchronous_copies_from_pageable_memory_are_staged() {
     enter();
-    let (p, stream, gate) = (alloc(64), new_stream(CU_STREAM_NON_BLOCKING), Gate::new());
-    gate.close(stream);
+    let (p, stream) = (alloc(64), new_stream(CU_STREAM_NON_BLOCKING));
+    let gate = gate_on(stream);
     let mut bytes = [1u8; 64];
     ok!(cuMemcpyHtoDAsync_v2(p, bytes.as_ptr().cast(), 64, stream));
     // The call has returned, so the bytes were read; the copy has not run.
@@ -209,8 +209,7 @@ fn asynchronous_copies_from_pageable_memory_are_staged() {
 
     // Pinned memory is read when the copy runs.
     let host = out(|p| cuMemHostAlloc(p, 64, 0));
-    let gate = Gate::new();
-    gate.close(stream);
+    let gate = gate_on(stream);
     ok!(cuMemsetD8_v2(host, 3, 64));
     ok!(cuMemcpyHtoDAsync_v2(p, host as *const c_void, 64, stream));
     ok!(cuMemsetD8_v2(host, 4, 64));
@@ -220,38 +219,6 @@ fn asynchronous_copies_from_pageable_memory_are_staged() {
     ok!(cuMemFreeHost(host));
     ok!(cuMemFree_v2(p));
     ok!(cuStreamDestroy_v2(stream));
-}
-
-/// Holds a stream back until opened.
-struct Gate(std::sync::Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>);
-
-impl Gate {
-    fn new() -> Gate {
-        Gate(std::sync::Arc::default())
-    }
-
-    fn close(&self, stream: Handle) {
-        extern "C" fn wait(data: *mut c_void) {
-            #[allow(unsafe_code, reason = "takes back what close() gave")]
-            // SAFETY: made by into_raw in close(), once for each call.
-            let gate = unsafe {
-                std::sync::Arc::from_raw(
-                    data.cast::<(std::sync::Mutex<bool>, std::sync::Condvar)>(),
-                )
-            };
-            let mut open = gate.0.lock().unwrap();
-            while !*open {
-                open = gate.1.wait(open).unwrap();
-            }
-        }
-        let data = std::sync::Arc::into_raw(self.0.clone());
-        ok!(cuLaunchHostFunc(stream, Some(wait), data.cast_mut().cast()));
-    }
-
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
 }
 
 /// One random copy or fill on two device buffers and a host buffer.

@@ -3,42 +3,8 @@
 mod common;
 use common::*;
 use std::ffi::c_void;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-
-/// Holds a stream back until opened, and notes what ran.
-#[derive(Default)]
-struct Gate {
-    open: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn close(self: &Arc<Self>, stream: Handle) {
-        extern "C" fn wait(data: *mut c_void) {
-            #[allow(unsafe_code, reason = "takes back what close() gave")]
-            // SAFETY: made by into_raw in close(), once for each call.
-            let gate = unsafe { Arc::from_raw(data.cast::<Gate>()) };
-            let mut open = gate.open.lock().unwrap();
-            while !*open {
-                open = gate.changed.wait(open).unwrap();
-            }
-        }
-        let data = Arc::into_raw(self.clone()).cast_mut().cast();
-        ok!(cuLaunchHostFunc(stream, Some(wait), data));
-    }
-
-    fn open(&self) {
-        *self.open.lock().unwrap() = true;
-        self.changed.notify_all();
-    }
-}
-
-fn gate_on(stream: Handle) -> Arc<Gate> {
-    let gate = Arc::new(Gate::default());
-    gate.close(stream);
-    gate
-}
 
 /// Runs `body` in a fresh context.
 fn in_context(body: impl FnOnce(Handle)) {
@@ -246,14 +212,22 @@ extern "C" fn callback(stream: Handle, status: CUresult, data: *mut c_void) {
 fn callbacks_run_in_order_and_may_not_call_the_driver() {
     in_context(|_| {
         let stream = new_stream(0);
-        ok!(cuLaunchHostFunc(stream, Some(forbidden), 1 as *mut c_void));
+        ok!(cuLaunchHostFunc(
+            stream,
+            Some(forbidden),
+            std::ptr::without_provenance_mut(1)
+        ));
         ok!(cuStreamAddCallback(
             stream,
             Some(callback),
             stream as *mut c_void,
             0
         ));
-        ok!(cuLaunchHostFunc(stream, Some(forbidden), 2 as *mut c_void));
+        ok!(cuLaunchHostFunc(
+            stream,
+            Some(forbidden),
+            std::ptr::without_provenance_mut(2)
+        ));
         ok!(cuStreamSynchronize(stream));
         assert_eq!(CALLS.load(Ordering::Relaxed), 103);
         fails!(

@@ -133,6 +133,9 @@ fn synchronize(handle: Handle) -> Answer {
 }
 
 exports! {
+    2000 "cuCtxCreate" fn cuCtxCreate(out: *mut Handle, flags: u32, device: i32) {
+        create(out, flags, device)
+    }
     3020 "cuCtxCreate" fn cuCtxCreate_v2(out: *mut Handle, flags: u32, device: i32) {
         create(out, flags, device)
     }

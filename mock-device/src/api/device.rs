@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use cuda_abi::driver::result::*;
 use cuda_abi::driver::*;
 
-use super::{get, name, put, put_text};
+use super::{get, get_all, name, put, put_text};
 use crate::call::exports;
 use crate::device::DRIVER_VERSION;
 use crate::driver::{self, alive};
@@ -29,6 +29,10 @@ exports! {
     }
     2000 "cuDeviceGetName" fn cuDeviceGetName(text: *mut c_char, size: i32, device: i32) {
         put_text(text, size, alive()?.device(device)?.name())
+    }
+    2000 "cuDeviceTotalMem" fn cuDeviceTotalMem(bytes: *mut u32, device: i32) {
+        let memory = alive()?.device(device)?.memory;
+        put(bytes, u32::try_from(memory).unwrap_or(u32::MAX))
     }
     3020 "cuDeviceTotalMem" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: i32) {
         put(bytes, alive()?.device(device)?.memory as usize)
@@ -110,6 +114,26 @@ exports! {
             return Err(CUDA_ERROR_INVALID_VALUE);
         }
         put(supported, 0)
+    }
+    10000 "cuDeviceGetLuid" fn cuDeviceGetLuid(_luid: *mut c_char, _mask: *mut u32, device: i32) {
+        // Windows has these.
+        alive()?.device(device)?;
+        Err(CUDA_ERROR_NOT_SUPPORTED)
+    }
+    13000 "cuDeviceGetHostAtomicCapabilities"
+    fn cuDeviceGetHostAtomicCapabilities(out: *mut u32, operations: *const u32, count: u32, device: i32) {
+        alive()?.device(device)?;
+        let operations = get_all(operations, count as usize)?;
+        (0..operations.len()).try_for_each(|i| put(out.wrapping_add(i), 0))
+    }
+    13000 "cuDeviceGetP2PAtomicCapabilities"
+    fn cuDeviceGetP2PAtomicCapabilities(
+        out: *mut u32, operations: *const u32, count: u32, device: i32, peer: i32,
+    ) {
+        alive()?.device(device)?;
+        alive()?.device(peer)?;
+        let operations = get_all(operations, count as usize)?;
+        (0..operations.len()).try_for_each(|i| put(out.wrapping_add(i), 0))
     }
     11030 "cuFlushGPUDirectRDMAWrites" fn cuFlushGPUDirectRDMAWrites(_target: u32, _scope: u32) {
         alive()?;

@@ -57,7 +57,7 @@ exports! {
         put_if(size, parameter.size as usize);
         Ok(())
     }
-    12090 "cuFuncGetParamCount" fn cuFuncGetParamCount(function: Handle, out: *mut usize) {
+    13020 "cuFuncGetParamCount" fn cuFuncGetParamCount(function: Handle, out: *mut usize) {
         put(out, of(function)?.kernel.info().params.len())
     }
     12040 "cuFuncIsLoaded" fn cuFuncIsLoaded(out: *mut u32, function: Handle) {

@@ -117,7 +117,7 @@ exports! {
         let kernel = driver.handles.get::<Kernel>(kernel)?;
         put(out, kernel.function(driver, &context)?.handle)
     }
-    12040 "cuKernelGetLibrary" fn cuKernelGetLibrary(out: *mut Handle, kernel: Handle) {
+    12050 "cuKernelGetLibrary" fn cuKernelGetLibrary(out: *mut Handle, kernel: Handle) {
         put(out, alive()?.handles.get::<Kernel>(kernel)?.library()?.handle)
     }
     12030 "cuKernelGetName" fn cuKernelGetName(out: *mut *const c_char, kernel: Handle) {
@@ -134,7 +134,7 @@ exports! {
             Ok(())
         })
     }
-    12090 "cuKernelGetParamCount" fn cuKernelGetParamCount(kernel: Handle, out: *mut usize) {
+    13020 "cuKernelGetParamCount" fn cuKernelGetParamCount(kernel: Handle, out: *mut usize) {
         let kernel = alive()?.handles.get::<Kernel>(kernel)?;
         kernel.with_info(|info| put(out, info.params.len()))
     }

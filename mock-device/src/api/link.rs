@@ -49,6 +49,11 @@ fn add(link: Handle, kind: u32, image: Vec<u8>) -> Answer {
     Ok(())
 }
 
+fn add_file(link: Handle, kind: u32, path: *const c_char) -> Answer {
+    let image = std::fs::read(name(path)?).map_err(|_| CUDA_ERROR_FILE_NOT_FOUND)?;
+    add(link, kind, image)
+}
+
 exports! {
     5050 "cuLinkCreate"
     fn cuLinkCreate(count: u32, options: *const u32, values: *mut u64, out: *mut Handle) {
@@ -72,12 +77,19 @@ exports! {
     ) {
         add(link, kind, get_all(data, size)?)
     }
+    5050 "cuLinkAddFile"
+    fn cuLinkAddFile(
+        link: Handle, kind: u32, path: *const c_char,
+        _count: u32, _options: *const u32, _values: *const u64,
+    ) {
+        add_file(link, kind, path)
+    }
     6050 "cuLinkAddFile"
     fn cuLinkAddFile_v2(
         link: Handle, kind: u32, path: *const c_char,
         _count: u32, _options: *const u32, _values: *const u64,
     ) {
-        add(link, kind, std::fs::read(name(path)?).map_err(|_| CUDA_ERROR_FILE_NOT_FOUND)?)
+        add_file(link, kind, path)
     }
     5050 "cuLinkComplete" fn cuLinkComplete(link: Handle, out: *mut *const u8, size: *mut usize) {
         let link = alive()?.handles.get::<Link>(link)?;

@@ -32,7 +32,7 @@ exports! {
     fn cuMemFreeAsync | cuMemFreeAsync_ptsz [_per_thread] (_address: u64, _stream: u64) {
         Err(CUDA_ERROR_NOT_SUPPORTED)
     }
-    10000 "cuStreamBeginCapture"
+    10010 "cuStreamBeginCapture"
     fn cuStreamBeginCapture_v2 | cuStreamBeginCapture_v2_ptsz [_per_thread] (_stream: u64, _mode: u32) {
         Err(CUDA_ERROR_NOT_SUPPORTED)
     }

@@ -85,6 +85,12 @@ fn wait_event(handle: Handle, event: Handle, flags: u32, per_thread: bool) -> An
     Ok(())
 }
 
+/// No stream ever captures; everything else stays unwritten, as documented.
+fn not_capturing(handle: Handle, per_thread: bool, status: *mut u32) -> Answer {
+    resolve_any(alive()?, handle, per_thread)?;
+    put(status, CU_STREAM_CAPTURE_STATUS_NONE)
+}
+
 exports! {
     2000 "cuStreamCreate" fn cuStreamCreate(out: *mut Handle, flags: u32) {
         create(out, flags, 0)
@@ -170,21 +176,57 @@ exports! {
     }
     11000 "cuStreamCopyAttributes"
     fn cuStreamCopyAttributes | cuStreamCopyAttributes_ptsz [per_thread] (to: Handle, from: Handle) {
-        resolve(alive()?, to, per_thread)?;
-        resolve(alive()?, from, per_thread).map(drop)
+        let driver = alive()?;
+        let (context, to) = resolve(driver, to, per_thread)?;
+        let (other, from) = resolve(driver, from, per_thread)?;
+        if !Arc::ptr_eq(&context, &other) {
+            return Err(CUDA_ERROR_INVALID_VALUE);
+        }
+        to.copy_attributes(&from);
+        Ok(())
     }
     11000 "cuStreamSetAttribute"
     fn cuStreamSetAttribute | cuStreamSetAttribute_ptsz [per_thread]
     (handle: Handle, attribute: u32, value: *const CUlaunchAttributeValue) {
-        // Hints for caches and for waiting: they change nothing here.
-        resolve(alive()?, handle, per_thread)?;
-        get(value)?;
-        if matches!(attribute, 1 | 3 | 8 | 9 | 10) { Ok(()) } else { Err(CUDA_ERROR_INVALID_VALUE) }
+        let (_, stream) = resolve(alive()?, handle, per_thread)?;
+        stream.set_attribute(attribute, get(value)?)
+    }
+    11000 "cuStreamGetAttribute"
+    fn cuStreamGetAttribute | cuStreamGetAttribute_ptsz [per_thread]
+    (handle: Handle, attribute: u32, out: *mut CUlaunchAttributeValue) {
+        let (_, stream) = resolve(alive()?, handle, per_thread)?;
+        put(out, stream.attribute(attribute)?)
     }
     10000 "cuStreamIsCapturing"
     fn cuStreamIsCapturing | cuStreamIsCapturing_ptsz [per_thread] (handle: Handle, out: *mut u32) {
-        resolve_any(alive()?, handle, per_thread)?;
-        put(out, CU_STREAM_CAPTURE_STATUS_NONE)
+        not_capturing(handle, per_thread, out)
+    }
+    10010 "cuStreamGetCaptureInfo"
+    fn cuStreamGetCaptureInfo | cuStreamGetCaptureInfo_ptsz [per_thread]
+    (handle: Handle, status: *mut u32, _id: *mut u64) {
+        not_capturing(handle, per_thread, status)
+    }
+    11030 "cuStreamGetCaptureInfo"
+    fn cuStreamGetCaptureInfo_v2 | cuStreamGetCaptureInfo_v2_ptsz [per_thread]
+    (handle: Handle, status: *mut u32, _id: *mut u64, _graph: *mut Handle, _nodes: u64, _count: *mut usize) {
+        not_capturing(handle, per_thread, status)
+    }
+    12030 "cuStreamGetCaptureInfo"
+    fn cuStreamGetCaptureInfo_v3 | cuStreamGetCaptureInfo_v3_ptsz [per_thread]
+    (
+        handle: Handle, status: *mut u32, _id: *mut u64, _graph: *mut Handle,
+        _nodes: u64, _edges: u64, _count: *mut usize,
+    ) {
+        not_capturing(handle, per_thread, status)
+    }
+    13010 "cuLaunchHostFunc"
+    fn cuLaunchHostFunc_v2 | cuLaunchHostFunc_v2_ptsz [per_thread]
+    (stream: Handle, function: CUhostFn, data: *mut c_void, mode: u32) {
+        // Modes tell how the stream's thread waits; nothing else.
+        if mode > 1 {
+            return Err(CUDA_ERROR_INVALID_VALUE);
+        }
+        host_function(function, data, (stream, per_thread))
     }
     10010 "cuThreadExchangeStreamCaptureMode" fn cuThreadExchangeStreamCaptureMode(mode: *mut u32) {
         let wish = get(mode)?;

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(non_snake_case, reason = "the driver API's names")]
 #![allow(unreachable_pub, reason = "shared by several test crates")]
+#![allow(clippy::too_many_arguments, reason = "the driver API's functions")]
 
 use std::ffi::{CString, c_char, c_void};
 use std::process::Command;
+use std::sync::{Arc, Condvar, Mutex};
 
 pub use cuda_abi::driver::result::*;
 pub use cuda_abi::driver::*;
@@ -305,6 +307,43 @@ pub fn child(test: &str, switches: &str) -> std::process::Output {
         .env("GPUCKPT_MOCK", switches)
         .output()
         .unwrap()
+}
+
+/// Holds a stream back until opened.
+#[derive(Default)]
+pub struct Gate {
+    open: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// Holds `stream` back from here on.
+    pub fn close(self: &Arc<Self>, stream: Handle) {
+        extern "C" fn wait(data: *mut c_void) {
+            #[allow(unsafe_code, reason = "takes back what close() gave")]
+            // SAFETY: made by into_raw in close(), once for each call.
+            let gate = unsafe { Arc::from_raw(data.cast::<Gate>()) };
+            let mut open = gate.open.lock().unwrap();
+            while !*open {
+                open = gate.changed.wait(open).unwrap();
+            }
+        }
+        let data = Arc::into_raw(self.clone()).cast_mut().cast();
+        ok!(cuLaunchHostFunc(stream, Some(wait), data));
+    }
+
+    /// Lets it go on.
+    pub fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+}
+
+/// A gate that holds `stream` back.
+pub fn gate_on(stream: Handle) -> Arc<Gate> {
+    let gate = Arc::new(Gate::default());
+    gate.close(stream);
+    gate
 }
 
 /// PTX of the kernels that the tests share.
