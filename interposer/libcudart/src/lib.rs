@@ -8,11 +8,11 @@
 //!
 //! One archive serves both versions. `symbols/` lists what NVIDIA's libraries export, the version
 //! scripts beside `Cargo.toml` are made from those lists, and at run time the library's own
-//! soname tells which of the two it is ([`version`]).
+//! soname tells which of the two it is (`version.rs`).
 //!
 //! Every exported function answers a `cudaError_t` that is also the thread's last error. What is
 //! not done yet answers `cudaErrorNotSupported` and says its name once on standard error
-//! ([`unsupported`]).
+//! (`unsupported.rs`).
 #![allow(
     non_snake_case,
     non_upper_case_globals,

@@ -9,9 +9,9 @@ use core::ffi::{c_int, c_void};
 use cuda_abi::driver::*;
 use cuda_abi::runtime::*;
 
-use crate::context::check_device;
+use crate::context::{check_device, count};
 use crate::driver::{Driver, driver};
-use crate::export::Answer;
+use crate::export::{Answer, Out};
 use crate::version::is_12;
 
 /// A device that is being asked.
@@ -277,7 +277,68 @@ fn ask(device: c_int) -> Answer<Asked> {
     Ok(Asked { driver, device })
 }
 
+/// What a program may ask for in `cudaChooseDevice`, of the fields that tell devices apart; zero
+/// asks for nothing.
+struct Wanted {
+    major: i32,
+    minor: i32,
+    memory: usize,
+    multiprocessors: i32,
+}
+
+impl Wanted {
+    fn read(from: *const c_void) -> Answer<Self> {
+        if from.is_null() {
+            return Err(cudaErrorInvalidValue);
+        }
+        macro_rules! take {
+            ($layout:ty) => {{
+                // SAFETY: not null, and the application's structure, whose layout is that of the
+                // version it was linked with.
+                let from = unsafe { from.cast::<$layout>().read_unaligned() };
+                Self {
+                    major: from.major,
+                    minor: from.minor,
+                    memory: from.totalGlobalMem,
+                    multiprocessors: from.multiProcessorCount,
+                }
+            }};
+        }
+        Ok(if is_12() {
+            take!(CudaDeviceProp12)
+        } else {
+            take!(CudaDeviceProp13)
+        })
+    }
+
+    /// How many of the wishes a device fulfils.
+    fn score(&self, of: &Asked) -> Answer<u32> {
+        let capability = (
+            of.get(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
+            of.get(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
+        );
+        let multiprocessors = of.get(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+        Ok(u32::from(capability >= (self.major, self.minor))
+            + u32::from(of.memory()? >= self.memory)
+            + u32::from(multiprocessors >= self.multiprocessors))
+    }
+}
+
 export! {
+    fn cudaChooseDevice(to: Out<c_int>, wanted: *const c_void) {
+        to.check()?;
+        let wanted = Wanted::read(wanted)?;
+        let (mut best, mut most) = (0, None);
+        for device in 0..count(driver()?)? {
+            let score = wanted.score(&ask(device)?)?;
+            // The first of equals.
+            if most.is_none_or(|most| score > most) {
+                (best, most) = (device, Some(score));
+            }
+        }
+        if most.is_none() { Err(cudaErrorNoDevice) } else { to.set(best) }
+    }
+
     fn cudaGetDeviceProperties(properties: *mut c_void, device: c_int) {
         let asked = ask(device)?;
         if is_12() {
