@@ -358,17 +358,33 @@ fn a_link_of_one_input_is_loaded() {
     ok!(cuCtxDestroy_v2(context));
 }
 
+/// A word of pinned memory.
+fn host_word(at: u64) -> u32 {
+    let word: *const u32 = std::ptr::with_exposed_provenance(at as usize);
+    #[allow(unsafe_code, reason = "reads the driver's host memory")]
+    // SAFETY: allocated by the driver and not freed yet.
+    unsafe {
+        word.read_volatile()
+    }
+}
+
 #[test]
 fn a_fault_poisons_the_context_and_no_other() {
     let healthy = new_context();
     let p = alloc(16);
     with_kernels(|module| {
         let (poke, stream) = (function(module, "poke"), new_stream(0));
-        let (before, after) = (alloc(4), alloc(4));
+        let before = alloc(4);
+        let pinned = out(|p| cuMemHostAlloc(p, 4, 0));
+        ok!(cuMemsetD32_v2(pinned, 0, 1));
+        let gate = gate_on(stream);
         ok!(launch(poke, 1, 1, stream, &[before]));
         ok!(launch(poke, 1, 1, stream, &[0xdead_0000]));
-        ok!(launch(poke, 1, 1, stream, &[after]));
+        ok!(launch(poke, 1, 1, stream, &[pinned]));
+        gate.open();
         fails!(cuStreamSynchronize(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
+        // What came behind the fault did not run.
+        assert_eq!(host_word(pinned), 0);
         // From now on, everything.
         fails!(cuStreamSynchronize(stream), CUDA_ERROR_ILLEGAL_ADDRESS);
         fails!(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
