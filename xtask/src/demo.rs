@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 
 /// Exit status of a job that `checkpoint --kill` ended.
 const CHECKPOINTED: i32 = 85;
@@ -120,7 +121,12 @@ impl Stage {
         mut each: impl FnMut(&str) -> Result<()>,
     ) -> Result<(Vec<String>, ExitStatus)> {
         println!("  $ {}", self.shown(&command));
-        let child = command.stdout(Stdio::piped()).spawn();
+        // Both streams are pipes: a file that our own output is redirected to would belong to
+        // the job, and a restart rolls such files back.
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
         let child = child.with_context(|| format!("cannot run `{}`", sh::show(&command)))?;
         let mut child = Running(child);
         let stdout = child
@@ -136,6 +142,9 @@ impl Stage {
             lines.push(line);
         }
         let status = child.0.wait().context("cannot wait for the program")?;
+        if errors.join().is_err() {
+            bail!("cannot show what the program said on standard error");
+        }
         Ok((lines, status))
     }
 
