@@ -106,6 +106,22 @@ fn info_line(line: &str) -> Option<(String, String)> {
     Some((key.trim().to_owned(), value.trim().to_owned()))
 }
 
+/// Device and inode of the regular files that any descriptor may write to.
+pub(crate) fn written_files() -> std::collections::HashSet<(u64, u64)> {
+    let mut written = std::collections::HashSet::new();
+    for fd in open_numbers().unwrap_or_default() {
+        let flags = sys::descriptor::fcntl(fd, libc::F_GETFL, 0).unwrap_or(0);
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY && flags & libc::O_PATH == 0;
+        if writes
+            && let Ok(stat) = sys::descriptor::fstat(fd)
+            && stat.st_mode & libc::S_IFMT == libc::S_IFREG
+        {
+            written.insert((stat.st_dev, stat.st_ino));
+        }
+    }
+    written
+}
+
 /// Numbers of all open descriptors, ascending.
 pub(super) fn open_numbers() -> io::Result<Vec<i32>> {
     let mut numbers = Vec::new();

@@ -27,6 +27,8 @@ mod survey;
 mod terminal;
 mod timerfd;
 
+pub(crate) use look::written_files;
+
 pub use device::Device;
 pub use directory::Place;
 pub use epoll::{Epoll, Watch};
@@ -123,13 +125,28 @@ impl Kind {
     }
 }
 
-/// Says which descriptors cannot be saved. Changes nothing; the program may run,
-/// and what it closes meanwhile is passed over.
+/// Says which descriptors cannot be saved. Changes nothing; the program may run:
+/// what is seen once and not again (a pipe of which one end was not there yet) is
+/// passed over.
 ///
 /// # Errors
 /// One refusal for each descriptor.
 pub fn check(is_ours: &dyn Fn(i32) -> bool, streams: &StandardStreams) -> Result<(), Vec<Refusal>> {
-    survey::survey(is_ours, streams, false).map(drop)
+    let survey = || survey::survey(is_ours, streams, false).map(drop);
+    let mut persisting: Option<Vec<Refusal>> = None;
+    for _ in 0..3 {
+        let Err(mut refused) = survey() else {
+            return Ok(());
+        };
+        if let Some(before) = &persisting {
+            refused.retain(|refusal| before.contains(refusal));
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        persisting = Some(refused);
+    }
+    Err(persisting.unwrap_or_default())
 }
 
 /// Takes the table. The program's threads must be parked. Nothing is consumed:

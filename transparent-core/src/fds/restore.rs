@@ -37,6 +37,7 @@ pub type Note = String;
 /// Says which files are missing or changed. Opens, compares and closes; changes
 /// nothing.
 pub fn check_restore(table: &FdTable, rule: FilesRule) -> Vec<Refusal> {
+    let _limit = RaisedLimit::new(table);
     match Made::new(table, rule) {
         Ok(_) => Vec::new(),
         Err(RestoreError::Refused(refused)) => refused,
@@ -59,9 +60,9 @@ pub fn restore(
     rule: FilesRule,
     is_ours: &dyn Fn(i32) -> bool,
 ) -> Result<Vec<Note>, RestoreError> {
+    let _limit = RaisedLimit::new(table);
     let made = Made::new(table, rule)?;
     let mut notes = Vec::new();
-    raise_limit(table);
     let keep: Vec<i32> = made.descriptors();
     let open = look::open_numbers().map_err(|source| RestoreError::Failed {
         action: "list",
@@ -268,14 +269,35 @@ impl<'a> Made<'a> {
     }
 }
 
-/// The program may have had more descriptors than the restarting command may.
-fn raise_limit(table: &FdTable) {
-    let highest = table.descriptors.iter().map(|d| d.number).max();
-    let needed = highest.map_or(0, |n| n as u64 + 1);
-    if let Ok((soft, hard)) = sys::process::limit(libc::RLIMIT_NOFILE)
-        && soft < needed
-    {
-        let _ = sys::process::set_limit(libc::RLIMIT_NOFILE, needed.min(hard), hard);
+/// While descriptors are restored there are twice as many, half of them above the
+/// program's, and the program may have had more than the restarting command may.
+struct RaisedLimit {
+    before: Option<(u64, u64)>,
+    needed: u64,
+}
+
+impl RaisedLimit {
+    fn new(table: &FdTable) -> Self {
+        let highest = table.descriptors.iter().map(|d| d.number).max();
+        let before = sys::process::limit(libc::RLIMIT_NOFILE).ok();
+        if let Some((soft, hard)) = before
+            && soft < hard
+        {
+            let _ = sys::process::set_limit(libc::RLIMIT_NOFILE, hard, hard);
+        }
+        Self {
+            before,
+            needed: highest.map_or(0, |n| n.max(0) as u64 + 1),
+        }
+    }
+}
+
+impl Drop for RaisedLimit {
+    fn drop(&mut self) {
+        if let Some((soft, hard)) = self.before {
+            let soft = soft.max(self.needed.min(hard));
+            let _ = sys::process::set_limit(libc::RLIMIT_NOFILE, soft, hard);
+        }
     }
 }
 

@@ -533,7 +533,10 @@ fn standard_streams_are_the_restarting_commands() {
         for (fd, text) in [(1, "one"), (2, "two"), (20, "twenty"), (21, "other")] {
             file(fd).write_all(text.as_bytes()).unwrap();
         }
-        assert_eq!(read_available(second.as_raw_fd()), b"onetwotwentyother");
+        // A terminal passes on what it is given in its own time.
+        let mut shown = [0; 17];
+        file(second.as_raw_fd()).read_exact(&mut shown).unwrap();
+        assert_eq!(&shown, b"onetwotwentyother");
         assert_eq!(read_available(22), b"from the restart");
         assert_eq!(read_available(0), b"", "0 is /dev/null, as it was");
         assert!(cloexec(20) && !cloexec(21));
@@ -653,6 +656,57 @@ fn a_hundred_descriptors_of_all_kinds_survive_three_generations() {
             table
         };
         assert_eq!(plain(&last), plain(&first));
+    });
+}
+
+#[test]
+fn more_descriptors_than_the_soft_limit_leaves_room_for_are_restored() {
+    in_child(|| {
+        let harness = Harness::new();
+        // One number stays free for the test's own look at /proc.
+        for number in (3..390).filter(|&n| n != 20) {
+            at(number, File::open("/dev/null").unwrap(), false);
+        }
+        let table = harness.capture();
+        harness.close_all();
+        let (_, hard) = sys::process::limit(libc::RLIMIT_NOFILE).unwrap();
+        sys::process::set_limit(libc::RLIMIT_NOFILE, 450, hard).unwrap();
+        harness.restore(&table, FilesRule::Rollback);
+        assert_eq!(
+            sys::process::limit(libc::RLIMIT_NOFILE).unwrap(),
+            (450, hard)
+        );
+        harness.close_all();
+        sys::process::set_limit(libc::RLIMIT_NOFILE, 64, hard).unwrap();
+        harness.restore(&table, FilesRule::Rollback);
+        assert_eq!(
+            sys::process::limit(libc::RLIMIT_NOFILE).unwrap(),
+            (390, hard)
+        );
+    });
+}
+
+#[test]
+fn a_check_while_descriptors_come_and_go_refuses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    in_child(|| {
+        let harness = Harness::new();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let (r, w) = std::io::pipe().unwrap();
+                    let path = dir.path().join("short");
+                    let file = File::create(&path).unwrap();
+                    drop((r, file, w));
+                }
+            });
+            let passed = (0..200)
+                .filter(|_| check(&harness.is_ours(), &StandardStreams::default()).is_ok())
+                .count();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(passed, 200);
+        });
     });
 }
 

@@ -4,7 +4,7 @@ use super::{Backing, KEPT_FLAGS, MappedFile, SavedMapping};
 use crate::identity::FileIdentity;
 use crate::maps::{self, Details, Mapping};
 use crate::{Range, RawPath, Refusal};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// How pages that matter are found in a mapping.
@@ -117,6 +117,8 @@ struct Planner {
     refused: Vec<Refusal>,
     by_path: HashMap<RawPath, u32>,
     by_object: HashMap<(u32, u32, u64), u32>,
+    /// Device and inode of the files that are open for writing.
+    written: Option<HashSet<(u64, u64)>>,
 }
 
 impl Planner {
@@ -191,7 +193,9 @@ impl Planner {
     }
 
     fn private_file(&mut self, mapping: &Mapping) -> Option<(Backing, Pages)> {
-        if is_deleted(mapping) {
+        // What the job itself may change, or nobody will find again, is saved whole.
+        let gone = || mapping.name.as_path().symlink_metadata().is_err();
+        if is_deleted(mapping) || self.is_written(mapping) || gone() {
             return Some((Backing::Anonymous, Pages::All));
         }
         let file = self.file(mapping)?;
@@ -200,6 +204,15 @@ impl Planner {
             offset: mapping.offset,
         };
         Some((backing, Pages::Copied))
+    }
+
+    /// True when a descriptor of this process may write to the mapped file.
+    fn is_written(&mut self, mapping: &Mapping) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let written = self.written.get_or_insert_with(crate::fds::written_files);
+        !written.is_empty()
+            && std::fs::metadata(mapping.name.as_path())
+                .is_ok_and(|meta| written.contains(&(meta.dev(), meta.ino())))
     }
 
     fn file(&mut self, mapping: &Mapping) -> Option<u32> {

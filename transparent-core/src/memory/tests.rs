@@ -236,11 +236,37 @@ fn file(dir: &Path, name: &str, pages: u64) -> fs::File {
     file
 }
 
+fn read_only(dir: &Path, name: &str, pages: u64) -> fs::File {
+    drop(file(dir, name, pages));
+    fs::File::open(dir.join(name)).unwrap()
+}
+
+#[test]
+fn a_file_that_the_job_writes_is_saved_whole() {
+    let w = window(15);
+    let dir = tempfile::tempdir().unwrap();
+    let mut f = file(dir.path(), "written.bin", 3);
+    map(
+        pages(w, 0, 3),
+        libc::PROT_READ,
+        libc::MAP_PRIVATE,
+        f.as_raw_fd(),
+        0,
+    );
+    let before = bytes(pages(w, 0, 3)).to_vec();
+    let (reader, _) = save(dir.path(), &[w], &[]);
+    sys::memory::unmap(w).unwrap();
+    f.write_all(b"and goes on").unwrap();
+    restore(&reader, &mut |_, _| {}).unwrap();
+    assert!(bytes(pages(w, 0, 3)) == before);
+    sys::memory::unmap(w).unwrap();
+}
+
 #[test]
 fn of_a_private_file_mapping_only_copied_pages_are_saved() {
     let w = window(3);
     let dir = tempfile::tempdir().unwrap();
-    let f = file(dir.path(), "library.so", 30);
+    let f = read_only(dir.path(), "library.so", 30);
     let fd = f.as_raw_fd();
     map(
         pages(w, 0, 10),
@@ -271,7 +297,7 @@ fn of_a_private_file_mapping_only_copied_pages_are_saved() {
 fn a_mapped_file_that_changed_is_refused_by_name() {
     let w = window(4);
     let dir = tempfile::tempdir().unwrap();
-    let f = file(dir.path(), "data.bin", 4);
+    let f = read_only(dir.path(), "data.bin", 4);
     map(
         pages(w, 0, 4),
         libc::PROT_READ,
@@ -445,7 +471,7 @@ fn a_full_disk_leaves_memory_and_images_as_they_were() {
 fn an_older_kernels_pagemap_finds_the_same_pages() {
     let w = window(11);
     let dir = tempfile::tempdir().unwrap();
-    let f = file(dir.path(), "lib", 64);
+    let f = read_only(dir.path(), "lib", 64);
     map(pages(w, 0, 64), RW, libc::MAP_PRIVATE, f.as_raw_fd(), 0);
     map(pages(w, 100, 40_000), RW, ANON, -1, 0);
     map(pages(w, 50_000, 90_000), libc::PROT_NONE, ANON, -1, 0);
@@ -570,7 +596,7 @@ proptest! {
     fn any_layout_comes_back(layout in proptest::collection::vec(piece(), 1..25)) {
         let w = window(13);
         let dir = tempfile::tempdir().unwrap();
-        let f = file(dir.path(), "lib", 40);
+        let f = read_only(dir.path(), "lib", 40);
         let mut at = 0;
         let mut ranges = Vec::new();
         for piece in &layout {
