@@ -93,3 +93,6 @@ pub const fn is_upper(address: u64) -> bool {
 pub const fn is_upper_range(start: u64, end: u64) -> bool {
     start < end && ((start >= W_LO && end <= W_HI) || (start >= LOW_LO && end <= LOW_HI))
 }
+
+/// Traps when the filter for virtual ids of code below 4 GiB is in force.
+pub(crate) const NR_PROBE_LOW_IDS: i64 = 0x1770_0400 + VERSION as i64;

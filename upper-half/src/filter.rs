@@ -7,7 +7,8 @@
 #![allow(unsafe_code, reason = "builds and installs filters, probes them")]
 
 use crate::abi::{
-    self, NR_PENDING, NR_PROBE_BASE, NR_PROBE_IDS, NR_PROBE_LOW, NR_SIGNAL, PROBE, W_HI, W_LO,
+    self, NR_PENDING, NR_PROBE_BASE, NR_PROBE_IDS, NR_PROBE_LOW, NR_PROBE_LOW_IDS, NR_SIGNAL,
+    PROBE, W_HI, W_LO,
 };
 use crate::reissue::REISSUE_RETURN;
 use crate::sys;
@@ -22,6 +23,21 @@ pub(crate) struct Filters {
     pub(crate) low: bool,
     /// Calls that take or give ids: restarted programs.
     pub(crate) ids: bool,
+    /// The same for code below 4 GiB.
+    pub(crate) low_ids: bool,
+}
+
+impl Filters {
+    /// What a program needs: `low` when it is a static non-PIE one, `ids`
+    /// when its ids are virtual.
+    pub(crate) fn needed(low: bool, ids: bool) -> Self {
+        Self {
+            base: true,
+            low,
+            ids,
+            low_ids: low && ids,
+        }
+    }
 }
 
 // Offsets in `struct seccomp_data`.
@@ -343,7 +359,7 @@ const TRAPPED: &[i64] = &[
 ];
 
 /// The filter of restarted programs.
-fn ids() -> Vec<sock_filter> {
+fn ids(low: bool) -> Vec<sock_filter> {
     use Step::{Allow, Load, When};
     use Verdict::Trap;
     const SIGN: u32 = 1 << 31;
@@ -363,8 +379,8 @@ fn ids() -> Vec<sock_filter> {
     steps.push(Allow);
     b.block(&[libc::SYS_fcntl], steps);
     b.all(IDENTITY, Trap);
-    b.all(&[NR_PROBE_IDS], Trap);
-    b.build(false)
+    b.all(&[if low { NR_PROBE_LOW_IDS } else { NR_PROBE_IDS }], Trap);
+    b.build(low)
 }
 
 /// Calls that take or give ids whatever their arguments.
@@ -422,7 +438,10 @@ pub(crate) fn install(
         load(base(fd_base as u32, strict, true))?;
     }
     if wanted.ids && !present.ids {
-        load(ids())?;
+        load(ids(false))?;
+    }
+    if wanted.low_ids && !present.low_ids {
+        load(ids(true))?;
     }
     Ok(())
 }
@@ -469,32 +488,36 @@ pub(crate) fn present() -> Filters {
         let probe: extern "C" fn(i64) -> i64 = std::mem::transmute(PROBE as usize);
         crate::arch::with_zero_fs(probe, nr) == 1
     };
+    let [low, low_ids] = probe_low();
     Filters {
         base: probe(NR_PROBE_BASE),
-        low: probe_low(),
+        low,
         ids: probe(NR_PROBE_IDS),
+        low_ids,
     }
 }
 
 /// The same from a page below 4 GiB, which is made for it.
-fn probe_low() -> bool {
+fn probe_low() -> [bool; 2] {
     let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
     let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
     let place = (0..64).map(|i| 0x7f00_0000 + i * 0x10_0000).find(|at| {
         // SAFETY: NOREPLACE harms nothing that is mapped.
         unsafe { sys::mmap(*at, 4096, prot, flags, -1, 0) as u64 == *at }
     });
-    let Some(place) = place else { return false };
-    // SAFETY: the page was just mapped; mov %rdi,%rax; syscall; ret.
+    let Some(place) = place else {
+        return [false; 2];
+    };
+    // mov %rdi,%rax; syscall; ret
+    const CODE: [u8; 6] = [0x48, 0x89, 0xf8, 0x0f, 0x05, 0xc3];
+    // SAFETY: the page was just mapped for this; the code makes one system
+    // call that does not exist.
     unsafe {
-        std::ptr::copy_nonoverlapping(
-            [0x48, 0x89, 0xf8, 0x0f, 0x05, 0xc3u8].as_ptr(),
-            place as *mut u8,
-            6,
-        );
+        std::ptr::copy_nonoverlapping(CODE.as_ptr(), place as *mut u8, CODE.len());
         sys::mprotect(place, 4096, (libc::PROT_READ | libc::PROT_EXEC) as u64);
         let probe: extern "C" fn(i64) -> i64 = std::mem::transmute(place as usize);
-        let found = crate::arch::with_zero_fs(probe, NR_PROBE_LOW) == 1;
+        let found =
+            [NR_PROBE_LOW, NR_PROBE_LOW_IDS].map(|nr| crate::arch::with_zero_fs(probe, nr) == 1);
         sys::munmap(place, 4096);
         found
     }
@@ -583,7 +606,7 @@ mod tests {
         let f = base(700, false, true);
         assert_eq!(run(&f, libc::SYS_brk, 0x40_1000, [0; 6]), TRAP);
         assert_eq!(run(&f, libc::SYS_brk, UPPER, [0; 6]), ALLOW);
-        let f = ids();
+        let f = ids(false);
         assert!(f.len() <= 120);
         assert_eq!(run(&f, libc::SYS_getpid, UPPER, [0; 6]), TRAP);
         assert_eq!(run(&f, libc::SYS_clock_gettime, UPPER, [0; 6]), ALLOW);

@@ -180,11 +180,7 @@ fn host_here(inherited: &Inherited, low: bool) -> Result<*mut Record, StartError
     unsafe { arch::set_gs_base(record as u64) };
     signal::install();
     vdso::fill();
-    install_filters(Filters {
-        base: true,
-        low,
-        ids: inherited.ids.active,
-    })?;
+    install_filters(Filters::needed(low, inherited.ids.active))?;
     // SAFETY: just made.
     threads::register(unsafe { &*record }, sys::gettid() as i32);
     sys::set_mask(u64::MAX);

@@ -209,11 +209,7 @@ pub fn restore(
     }
     vdso::fill();
     signal::install();
-    install_filters(Filters {
-        base: true,
-        low: state.low,
-        ids: true,
-    })?;
+    install_filters(Filters::needed(state.low, true))?;
     sys::set_mask(u64::MAX);
     actions.restore(&state.actions);
 

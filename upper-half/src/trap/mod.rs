@@ -13,7 +13,9 @@ mod process;
 mod signals;
 mod thread;
 
-use crate::abi::{NR_PENDING, NR_PROBE_BASE, NR_PROBE_IDS, NR_PROBE_LOW, NR_SIGNAL};
+use crate::abi::{
+    NR_PENDING, NR_PROBE_BASE, NR_PROBE_IDS, NR_PROBE_LOW, NR_PROBE_LOW_IDS, NR_SIGNAL,
+};
 use crate::arch::Frame;
 use crate::park;
 use crate::record::{PARK_REQUEST, Record};
@@ -135,7 +137,7 @@ fn dispatch(t: &mut Trap<'_>) -> Outcome {
         libc::SYS_dup2 | libc::SYS_dup3 => files::dup(t),
         libc::SYS_close_range => files::close_range(t),
 
-        NR_PROBE_BASE | NR_PROBE_LOW | NR_PROBE_IDS => Outcome::Done(1),
+        NR_PROBE_BASE | NR_PROBE_LOW | NR_PROBE_IDS | NR_PROBE_LOW_IDS => Outcome::Done(1),
         _ => identity::translated(t),
     }
 }
