@@ -134,6 +134,16 @@ impl Stage {
             .stdout
             .take()
             .context("the child's output is a pipe")?;
+        let stderr = child
+            .0
+            .stderr
+            .take()
+            .context("the child's errors are a pipe")?;
+        let errors = thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("  ! {line}");
+            }
+        });
         let mut lines = Vec::new();
         for line in BufReader::new(stdout).lines() {
             let line = line.context("cannot read the program's output")?;
