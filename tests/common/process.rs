@@ -1,5 +1,6 @@
 //! A child process with a deadline: it is ended on drop, also when a test
 //! panics, and a wait that takes too long says where every thread stands.
+#![allow(unsafe_code, reason = "fcntl(2) on inherited descriptors")]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -7,6 +8,7 @@ use std::fmt::Write;
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the test gives up: machines are slow, and
@@ -14,6 +16,21 @@ use std::time::{Duration, Instant};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 const NAP: Duration = Duration::from_millis(2);
+
+static INHERITED: Once = Once::new();
+
+/// Keeps descriptors that this process inherited (from a shell, a job server) from
+/// its children: a job with a pipe to somebody outside is rightly refused.
+fn keep_inherited() {
+    let names = fs::read_dir("/proc/self/fd")
+        .expect("/proc/self/fd")
+        .flatten();
+    let numbers = names.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    for fd in numbers.filter(|&fd| fd > 2).collect::<Vec<_>>() {
+        // SAFETY: it takes and gives integers; a descriptor that is gone is an error.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
 
 /// A running child.
 pub(crate) struct Process {
@@ -24,6 +41,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `command`, in a process group of its own.
     pub(crate) fn spawn(command: &mut Command, what: &str) -> Self {
+        INHERITED.call_once(keep_inherited);
         let child = command
             .process_group(0)
             .spawn()
