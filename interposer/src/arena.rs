@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fast::Map;
 use crate::handles::Virtual;
 
 /// Where device memory lives: never host memory, and the same in every life of a job.
@@ -125,9 +126,9 @@ pub(crate) struct Arena {
     regions: BTreeMap<u64, Region>,
     blocks: BTreeMap<u64, Block>,
     /// Free parts of slabs, by context.
-    pools: HashMap<Virtual, Ranges>,
+    pools: Map<Virtual, Ranges>,
     /// Slabs without a block, kept for the next one: at most one a context.
-    spare: HashMap<Virtual, u64>,
+    spare: Map<Virtual, u64>,
     /// Allocation granularity by device.
     granularity: HashMap<i32, u64>,
     next_id: u64,
@@ -143,8 +144,8 @@ impl Default for Arena {
             space,
             regions: BTreeMap::new(),
             blocks: BTreeMap::new(),
-            pools: HashMap::new(),
-            spare: HashMap::new(),
+            pools: Map::default(),
+            spare: Map::default(),
             granularity: HashMap::new(),
             next_id: 1,
             events: 0,
@@ -378,5 +379,140 @@ impl Arena {
         }
         self.next_id = saved.next_id;
         self.events = saved.events;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handles::{Handles, Kind, Real};
+    use proptest::prelude::*;
+
+    const GRANULARITY: u64 = 2 << 20;
+
+    fn contexts(n: u64) -> Vec<Virtual> {
+        let handles = Handles::default();
+        (1..=n)
+            .map(|i| handles.insert(Kind::Context, Real::from_driver(i)).unwrap())
+            .collect()
+    }
+
+    /// Allocates as `memory.rs` does, with a driver that agrees to everything.
+    fn allocate(arena: &mut Arena, context: Virtual, size: u64) -> u64 {
+        if let Some(address) = arena.cut_small(context, size) {
+            return address;
+        }
+        let (len, slab) = arena.region_for(size, 0).unwrap();
+        let base = arena.take_space(len).unwrap();
+        arena.add_region(Region {
+            base,
+            len,
+            context,
+            device: 0,
+            slab,
+        });
+        if slab {
+            return arena.cut_small(context, size).unwrap();
+        }
+        arena.note_large(base, size);
+        base
+    }
+
+    fn free(arena: &mut Arena, address: u64) {
+        let (block, _) = arena.remove_block(address).unwrap();
+        if let Some(region) = arena.release(address, block) {
+            arena.give_space(region.base, region.len);
+        }
+    }
+
+    fn check(arena: &Arena, live: &BTreeMap<u64, (u64, Virtual)>) {
+        let mut end = ARENA.start;
+        for (&address, &(size, context)) in live {
+            assert!(address >= end, "blocks overlap at {address:x}");
+            assert_eq!(address % ALIGNMENT, 0);
+            end = address + size;
+            assert!(end <= ARENA.end);
+            let (start, block, region) = arena.find(address + size - 1).unwrap();
+            assert_eq!(
+                (start, block.size, region.context),
+                (address, size, context)
+            );
+            assert!(region.base <= address && end <= region.base + region.len);
+        }
+        assert_eq!(
+            arena.totals(),
+            (live.len(), live.values().map(|(size, _)| size).sum())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_never_overlap_and_survive_a_restart(
+            steps in proptest::collection::vec((0u8..10, 0u64..4, 0usize..64), 1..300)
+        ) {
+            let contexts = contexts(3);
+            let mut arena = Arena::default();
+            arena.set_granularity(0, GRANULARITY);
+            let mut live: BTreeMap<u64, (u64, Virtual)> = BTreeMap::new();
+            for (what, which, detail) in steps {
+                let context = contexts[which as usize % 3];
+                match what {
+                    0..5 => {
+                        let size = [1, 700, 40_000, 1 << 20, 3 << 20][detail % 5] + detail as u64;
+                        live.insert(allocate(&mut arena, context, size), (size, context));
+                    }
+                    5..8 => {
+                        if let Some(&address) = live.keys().nth(detail % live.len().max(1)) {
+                            free(&mut arena, address);
+                            live.remove(&address);
+                        }
+                    }
+                    8 => {
+                        let saved = arena.save();
+                        let mut restored = Arena::default();
+                        restored.set_granularity(0, GRANULARITY);
+                        for region in &saved.regions {
+                            prop_assert!(restored.take_space_at(region.base, region.len));
+                        }
+                        restored.restore(saved.clone());
+                        prop_assert_eq!(restored.save(), saved);
+                        arena = restored;
+                    }
+                    _ => {
+                        for region in arena.end_context(context) {
+                            arena.give_space(region.base, region.len);
+                        }
+                        live.retain(|_, (_, owner)| *owner != context);
+                    }
+                }
+                check(&arena, &live);
+            }
+            for address in live.keys().copied().collect::<Vec<_>>() {
+                free(&mut arena, address);
+            }
+            // One spare slab a context is kept at most.
+            prop_assert!(arena.save().regions.len() <= 3);
+        }
+    }
+
+    #[test]
+    fn used_ranges_cover_every_block_once() {
+        let context = contexts(1)[0];
+        let mut arena = Arena::default();
+        arena.set_granularity(0, GRANULARITY);
+        let blocks: Vec<u64> = (0..5000)
+            .map(|_| allocate(&mut arena, context, 600))
+            .collect();
+        for block in blocks.iter().step_by(50) {
+            free(&mut arena, *block);
+        }
+        let used = arena.used(4096);
+        assert!(used.len() <= 4, "short gaps are bridged: {}", used.len());
+        for (i, block) in blocks.iter().enumerate().filter(|(i, _)| i % 50 != 0) {
+            let covering = used
+                .iter()
+                .filter(|(start, len, _)| (*start..start + len).contains(&(block + 599)));
+            assert_eq!(covering.count(), 1, "block {i}");
+        }
     }
 }

@@ -21,6 +21,7 @@ mod arena;
 mod callbacks;
 mod dispatch;
 mod driver;
+mod fast;
 mod fork;
 mod guest;
 pub mod handles;

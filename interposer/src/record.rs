@@ -4,11 +4,12 @@
 //! a module's image. No record holds a pointer. Device and pinned memory have no records: their
 //! books ([`crate::arena`], [`crate::host`]) are saved as they are.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use replay_log::{Entry, Log, ObjectId};
 use serde::{Deserialize, Serialize};
 
+use crate::fast::{Map, Set};
 use crate::handles::{Kind, Real, Virtual};
 use crate::image;
 
@@ -106,11 +107,11 @@ const PIN_TAG: u64 = 0x68 << 56;
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     /// Milliseconds from the event to the checkpoint.
-    pub(crate) past: HashMap<Virtual, f64>,
+    pub(crate) past: Map<Virtual, f64>,
     /// Driver's event that this life's times count from, by context.
-    pub(crate) bases: HashMap<Virtual, u64>,
+    pub(crate) bases: Map<Virtual, u64>,
     /// Context of events that need to know it.
-    pub(crate) contexts: HashMap<Virtual, Virtual>,
+    pub(crate) contexts: Map<Virtual, Virtual>,
 }
 
 impl Clock {
@@ -126,19 +127,19 @@ impl Clock {
 pub(crate) struct Recorder {
     log: Log,
     /// Objects that the driver may name again (not streams and events: it never does).
-    known: HashMap<(Kind, u64), Virtual>,
+    known: Map<(Kind, u64), Virtual>,
     /// The way back, to forget them.
-    real: HashMap<Virtual, (Kind, u64)>,
+    real: Map<Virtual, (Kind, u64)>,
     /// Library of each kernel.
-    libraries: HashMap<Virtual, Virtual>,
+    libraries: Map<Virtual, Virtual>,
     /// Libraries whose variables live in a context.
-    materialized: HashSet<(Virtual, Virtual)>,
+    materialized: Set<(Virtual, Virtual)>,
     /// Variables that the application asked the address of, by module or library.
-    asked: HashMap<Virtual, BTreeSet<String>>,
+    asked: Map<Virtual, BTreeSet<String>>,
     /// Attributes set on streams, to copy them.
-    attributes: HashMap<Virtual, Vec<(u64, Op)>>,
+    attributes: Map<Virtual, Vec<(u64, Op)>>,
     /// Modules and libraries whose image defines variables.
-    with_variables: HashSet<Virtual>,
+    with_variables: Set<Virtual>,
     pins: VecDeque<Pin>,
     pins_made: u64,
     pub(crate) clock: Clock,
@@ -461,7 +462,7 @@ impl Recorder {
     }
 
     /// Variables that the application has asked for.
-    pub(crate) fn asked(&self) -> &HashMap<Virtual, BTreeSet<String>> {
+    pub(crate) fn asked(&self) -> &Map<Virtual, BTreeSet<String>> {
         &self.asked
     }
 

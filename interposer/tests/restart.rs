@@ -332,3 +332,66 @@ fn a_chain_of_lives() {
         assert_eq!(said, life.to_string());
     }
 }
+
+/// Variables that moved may be in kernels' hands: refused by name, before anything goes wrong.
+#[test]
+fn moved_variables_are_refused() {
+    if is_child("moved_variables_are_refused") {
+        init();
+        let refused = restart::<App>(&load(variable("IMAGE").as_ref()));
+        let Err(error) = refused else {
+            panic!("restored")
+        };
+        assert!(
+            matches!(error, interposer::RestoreError::Moved(_)),
+            "{error}"
+        );
+        println!("REFUSED {error}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (image, seen) = (folder.path().join("image"), folder.path().join("seen"));
+    let variables = [
+        ("IMAGE", image.to_str().unwrap()),
+        ("SEEN", seen.to_str().unwrap()),
+    ];
+    child_says("first_life", &variables, "FIRST");
+    let moving = [variables[0], variables[1], ("GPUCKPT_MOCK", "move-globals")];
+    let error = child_says("moved_variables_are_refused", &moving, "REFUSED");
+    assert!(
+        error.contains("counter") || error.contains("scratch") || error.contains("factor"),
+        "{error}"
+    );
+}
+
+/// Bytes that are no snapshot are refused, not believed.
+#[test]
+fn damaged_logs_are_refused() {
+    if is_child("damaged_logs_are_refused") {
+        init();
+        let mut app = App::default();
+        ok("cuInit", &[0]);
+        app.primary = get("cuDevicePrimaryCtxRetain", &[0]);
+        let log = interposer::snapshot_log().unwrap();
+        std::fs::write(variable("IMAGE"), &log).unwrap();
+        println!("WRITTEN");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("log");
+    let variables = [("IMAGE", image.to_str().unwrap())];
+    child_says("damaged_logs_are_refused", &variables, "WRITTEN");
+    let log = std::fs::read(&image).unwrap();
+    // In this process nothing is initialised: every attempt fails before the driver is asked.
+    init();
+    for len in 0..log.len() {
+        assert!(
+            interposer::restore_log(&log[..len]).is_err() || len == 0,
+            "cut to {len}"
+        );
+    }
+    let mut other = log.clone();
+    other[8] += 1;
+    let error = interposer::restore_log(&other).unwrap_err();
+    assert!(error.to_string().contains("version"), "{error}");
+}

@@ -83,3 +83,42 @@ unsafe fn restore(envp: *mut *mut c_char) {
         from = from.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+
+    fn after(entries: &[&str]) -> Vec<String> {
+        let mut strings: Vec<Vec<u8>> = entries
+            .iter()
+            .map(|e| CString::new(*e).unwrap().into_bytes_with_nul())
+            .collect();
+        let mut array: Vec<*mut c_char> =
+            strings.iter_mut().map(|s| s.as_mut_ptr().cast()).collect();
+        array.push(std::ptr::null_mut());
+        // SAFETY: a null-terminated array of writable C strings.
+        unsafe { restore(array.as_mut_ptr()) };
+        let until = array.iter().position(|entry| entry.is_null()).unwrap();
+        // SAFETY: C strings, as left by `restore`.
+        array[..until]
+            .iter()
+            .map(|&e| unsafe { CStr::from_ptr(e) }.to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_environment_is_the_user_s_own() {
+        let ours = "LD_PRELOAD=/x/libcuda.so.1:/x/libcudart.so.12";
+        assert_eq!(after(&["A=1", ours, "B=2"]), ["A=1", "B=2"]);
+        let with = "LD_PRELOAD=/x/libcuda.so.1:/mine.so";
+        let original = "GPUCKPT_PRELOAD_ORIG=/mine.so:/other.so";
+        assert_eq!(
+            after(&["A=1", with, original, "B=2"]),
+            ["A=1", "LD_PRELOAD=/mine.so:/other.so", "B=2"]
+        );
+        assert_eq!(after(&[original, with]), ["LD_PRELOAD=/mine.so:/other.so"]);
+        assert_eq!(after(&["LD_PRELOADS=1"]), ["LD_PRELOADS=1"]);
+        assert_eq!(after(&[]), Vec::<String>::new());
+    }
+}
