@@ -8,21 +8,21 @@ use super::int::bits;
 /// `shl`, `shr`: amounts above the width shift everything out.
 pub(super) fn shift(head: &str, ty: Ty) -> Option<Handler> {
     Some(match (head, ty) {
-        ("shl", Ty::B16) => op2!(u16, u32 => u16, |a, b| if b > 15 { 0 } else { a << b }),
-        ("shl", Ty::B32) => op2!(u32, u32 => u32, |a, b| if b > 31 { 0 } else { a << b }),
-        ("shl", Ty::B64) => op2!(u64, u32 => u64, |a, b| if b > 63 { 0 } else { a << b }),
+        ("shl", Ty::B16) => op2!(fast: u16, u32 => u16, |a, b| if b > 15 { 0 } else { a << b }),
+        ("shl", Ty::B32) => op2!(fast: u32, u32 => u32, |a, b| if b > 31 { 0 } else { a << b }),
+        ("shl", Ty::B64) => op2!(fast: u64, u32 => u64, |a, b| if b > 63 { 0 } else { a << b }),
         ("shr", Ty::B16 | Ty::U16) => {
-            op2!(u16, u32 => u16, |a, b| if b > 15 { 0 } else { a >> b })
+            op2!(fast: u16, u32 => u16, |a, b| if b > 15 { 0 } else { a >> b })
         }
         ("shr", Ty::B32 | Ty::U32) => {
-            op2!(u32, u32 => u32, |a, b| if b > 31 { 0 } else { a >> b })
+            op2!(fast: u32, u32 => u32, |a, b| if b > 31 { 0 } else { a >> b })
         }
         ("shr", Ty::B64 | Ty::U64) => {
-            op2!(u64, u32 => u64, |a, b| if b > 63 { 0 } else { a >> b })
+            op2!(fast: u64, u32 => u64, |a, b| if b > 63 { 0 } else { a >> b })
         }
-        ("shr", Ty::S16) => op2!(i16, u32 => i16, |a, b| a >> b.min(15)),
-        ("shr", Ty::S32) => op2!(i32, u32 => i32, |a, b| a >> b.min(31)),
-        ("shr", Ty::S64) => op2!(i64, u32 => i64, |a, b| a >> b.min(63)),
+        ("shr", Ty::S16) => op2!(fast: i16, u32 => i16, |a, b| a >> b.min(15)),
+        ("shr", Ty::S32) => op2!(fast: i32, u32 => i32, |a, b| a >> b.min(31)),
+        ("shr", Ty::S64) => op2!(fast: i64, u32 => i64, |a, b| a >> b.min(63)),
         _ => return None,
     })
 }
@@ -267,10 +267,10 @@ pub(super) fn logic3() -> Handler {
 /// `mov` between registers of one width.
 pub(super) fn copy(ty: Ty) -> Option<Handler> {
     Some(match ty.size() {
-        2 => op1!(u16 => u16, |a| a),
-        4 => op1!(u32 => u32, |a| a),
-        8 => op1!(u64 => u64, |a| a),
-        16 => op1!(u128 => u128, |a| a),
+        2 => op1!(fast: u16 => u16, |a| a),
+        4 => op1!(fast: u32 => u32, |a| a),
+        8 => op1!(fast: u64 => u64, |a| a),
+        16 => op1!(fast: u128 => u128, |a| a),
         _ => return None,
     })
 }
@@ -279,19 +279,22 @@ pub(super) fn copy(ty: Ty) -> Option<Handler> {
 pub(super) fn select(ty: Ty) -> Option<Handler> {
     macro_rules! select {
         ($t:ty) => {
-            handler!(|cx, i| {
-                let pred = cx.pred(i.s[2]);
-                let (a, b) = (cx.row::<$t>(i.s[0]), cx.row::<$t>(i.s[1]));
-                let mut out = *b;
-                for lane in 0..32 {
-                    out[lane] = if pred >> lane & 1 != 0 {
-                        a[lane]
-                    } else {
-                        b[lane]
-                    };
+            handler!(
+                fast | cx,
+                i | {
+                    let pred = cx.pred(i.s[2]);
+                    let (a, b) = (cx.row::<$t>(i.s[0]), cx.row::<$t>(i.s[1]));
+                    let mut out = *b;
+                    for lane in 0..32 {
+                        out[lane] = if pred >> lane & 1 != 0 {
+                            a[lane]
+                        } else {
+                            b[lane]
+                        };
+                    }
+                    cx.put(i.d, &out);
                 }
-                cx.put(i.d, &out);
-            })
+            )
         };
     }
     Some(match ty.size() {

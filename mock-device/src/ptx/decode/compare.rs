@@ -17,12 +17,12 @@ pub(super) fn compare(op: &str, ty: Ty, ftz: bool) -> Option<Handler> {
     macro_rules! integer {
         ($t:ty) => {
             match op {
-                "eq" => cmp!($t, |a, b| a == b),
-                "ne" => cmp!($t, |a, b| a != b),
-                "lt" => cmp!($t, |a, b| a < b),
-                "le" => cmp!($t, |a, b| a <= b),
-                "gt" => cmp!($t, |a, b| a > b),
-                "ge" => cmp!($t, |a, b| a >= b),
+                "eq" => cmp!(fast: $t, |a, b| a == b),
+                "ne" => cmp!(fast: $t, |a, b| a != b),
+                "lt" => cmp!(fast: $t, |a, b| a < b),
+                "le" => cmp!(fast: $t, |a, b| a <= b),
+                "gt" => cmp!(fast: $t, |a, b| a > b),
+                "ge" => cmp!(fast: $t, |a, b| a >= b),
                 _ => return None,
             }
         };

@@ -106,27 +106,27 @@ fn direct(c: &Conversion) -> Option<Handler> {
         return None;
     }
     Some(match (c.from, c.to, widths) {
-        (U32, U64 | S64, (W32, W64)) => op1!(u32 => u64, |a| a.into()),
-        (S32, U64 | S64, (W32, W64)) => op1!(i32 => i64, |a| a.into()),
-        (U64 | S64, U32 | S32, (W64, W32)) => op1!(u64 => u32, |a| a as u32),
-        (U16, U32 | S32, (Width::W16, W32)) => op1!(u16 => u32, |a| a.into()),
-        (S16, U32 | S32, (Width::W16, W32)) => op1!(i16 => i32, |a| a.into()),
-        (U32 | S32, U16 | S16, (W32, Width::W16)) => op1!(u32 => u16, |a| a as u16),
-        (S32, F32, _) if nearest => op1!(i32 => f32, |a| a as f32),
-        (U32, F32, _) if nearest => op1!(u32 => f32, |a| a as f32),
-        (S32, F64, (W32, _)) => op1!(i32 => f64, |a| a.into()),
-        (U32, F64, (W32, _)) => op1!(u32 => f64, |a| a.into()),
-        (S64, F64, _) if nearest => op1!(i64 => f64, |a| a as f64),
-        (U64, F64, _) if nearest => op1!(u64 => f64, |a| a as f64),
-        (F32, F64, _) if !c.ftz && !c.integral => op1!(f32 => f64, |a| a.into()),
-        (F64, F32, _) if !c.ftz && nearest => op1!(f64 => f32, |a| canonical(a as f32)),
+        (U32, U64 | S64, (W32, W64)) => op1!(fast: u32 => u64, |a| a.into()),
+        (S32, U64 | S64, (W32, W64)) => op1!(fast: i32 => i64, |a| a.into()),
+        (U64 | S64, U32 | S32, (W64, W32)) => op1!(fast: u64 => u32, |a| a as u32),
+        (U16, U32 | S32, (Width::W16, W32)) => op1!(fast: u16 => u32, |a| a.into()),
+        (S16, U32 | S32, (Width::W16, W32)) => op1!(fast: i16 => i32, |a| a.into()),
+        (U32 | S32, U16 | S16, (W32, Width::W16)) => op1!(fast: u32 => u16, |a| a as u16),
+        (S32, F32, _) if nearest => op1!(fast: i32 => f32, |a| a as f32),
+        (U32, F32, _) if nearest => op1!(fast: u32 => f32, |a| a as f32),
+        (S32, F64, (W32, _)) => op1!(fast: i32 => f64, |a| a.into()),
+        (U32, F64, (W32, _)) => op1!(fast: u32 => f64, |a| a.into()),
+        (S64, F64, _) if nearest => op1!(fast: i64 => f64, |a| a as f64),
+        (U64, F64, _) if nearest => op1!(fast: u64 => f64, |a| a as f64),
+        (F32, F64, _) if !c.ftz && !c.integral => op1!(fast: f32 => f64, |a| a.into()),
+        (F64, F32, _) if !c.ftz && nearest => op1!(fast: f64 => f32, |a| canonical(a as f32)),
         // Rust's `as` truncates and saturates, and gives 0 for NaN, as PTX
         // wants it for f32 to 32 bits.
         (F32, S32, (_, W32)) if !c.ftz && c.round == Some(Round::Zero) => {
-            op1!(f32 => i32, |a| a as i32)
+            op1!(fast: f32 => i32, |a| a as i32)
         }
         (F32, U32, (_, W32)) if !c.ftz && c.round == Some(Round::Zero) => {
-            op1!(f32 => u32, |a| a as u32)
+            op1!(fast: f32 => u32, |a| a as u32)
         }
         _ => return None,
     })

@@ -58,30 +58,39 @@ fn leave<const FTZ: bool, const SAT: bool>(x: f32) -> f32 {
     if SAT { saturate(x) } else { canonical(x) }
 }
 
-/// An f32 handler for each combination of `.ftz` and `.sat`.
+/// An f32 handler for each combination of `.ftz` and `.sat`; without `.sat`
+/// they may be `fast`.
 macro_rules! single {
-    ($mode:expr, |$($x:ident),+| $body:expr) => {
+    (fast: $mode:ident, |$($x:ident),+| $body:expr) => {
         match ($mode.ftz, $mode.sat) {
-            (false, false) => single!(@ false, false, $($x),+, $body),
-            (true, false) => single!(@ true, false, $($x),+, $body),
-            (false, true) => single!(@ false, true, $($x),+, $body),
-            (true, true) => single!(@ true, true, $($x),+, $body),
+            (false, false) => single!(@ fast; false, false, $($x),+, $body),
+            (true, false) => single!(@ fast; true, false, $($x),+, $body),
+            (false, true) => single!(@; false, true, $($x),+, $body),
+            (true, true) => single!(@; true, true, $($x),+, $body),
         }
     };
-    (@ $ftz:expr, $sat:expr, $x:ident, $body:expr) => {
-        op1!(f32 => f32, |$x| {
+    ($mode:ident, |$($x:ident),+| $body:expr) => {
+        match ($mode.ftz, $mode.sat) {
+            (false, false) => single!(@; false, false, $($x),+, $body),
+            (true, false) => single!(@; true, false, $($x),+, $body),
+            (false, true) => single!(@; false, true, $($x),+, $body),
+            (true, true) => single!(@; true, true, $($x),+, $body),
+        }
+    };
+    (@ $($fast:ident)?; $ftz:expr, $sat:expr, $x:ident, $body:expr) => {
+        op1!($($fast)? : f32 => f32, |$x| {
             let $x = enter::<$ftz>($x);
             leave::<$ftz, $sat>($body)
         })
     };
-    (@ $ftz:expr, $sat:expr, $x:ident, $y:ident, $body:expr) => {
-        op2!(f32, f32 => f32, |$x, $y| {
+    (@ $($fast:ident)?; $ftz:expr, $sat:expr, $x:ident, $y:ident, $body:expr) => {
+        op2!($($fast)? : f32, f32 => f32, |$x, $y| {
             let ($x, $y) = (enter::<$ftz>($x), enter::<$ftz>($y));
             leave::<$ftz, $sat>($body)
         })
     };
-    (@ $ftz:expr, $sat:expr, $x:ident, $y:ident, $z:ident, $body:expr) => {
-        op3!(f32, f32, f32 => f32, |$x, $y, $z| {
+    (@ $($fast:ident)?; $ftz:expr, $sat:expr, $x:ident, $y:ident, $z:ident, $body:expr) => {
+        op3!($($fast)? : f32, f32, f32 => f32, |$x, $y, $z| {
             let ($x, $y, $z) = (enter::<$ftz>($x), enter::<$ftz>($y), enter::<$ftz>($z));
             leave::<$ftz, $sat>($body)
         })
@@ -95,20 +104,20 @@ pub(super) fn arithmetic(head: &str, ty: Ty, mode: Mode) -> Option<Handler> {
         return directed(head, ty, mode);
     }
     Some(match (head, ty) {
-        ("add", Ty::F32) => single!(mode, |a, b| a + b),
-        ("sub", Ty::F32) => single!(mode, |a, b| a - b),
-        ("mul", Ty::F32) => single!(mode, |a, b| a * b),
-        ("div", Ty::F32) => single!(mode, |a, b| a / b),
-        ("fma", Ty::F32) => single!(mode, |a, b, c| a.mul_add(b, c)),
+        ("add", Ty::F32) => single!(fast: mode, |a, b| a + b),
+        ("sub", Ty::F32) => single!(fast: mode, |a, b| a - b),
+        ("mul", Ty::F32) => single!(fast: mode, |a, b| a * b),
+        ("div", Ty::F32) => single!(fast: mode, |a, b| a / b),
+        ("fma", Ty::F32) => single!(fast: mode, |a, b, c| a.mul_add(b, c)),
         ("rcp", Ty::F32) => single!(mode, |a| 1.0 / a),
-        ("sqrt", Ty::F32) => single!(mode, |a| a.sqrt()),
-        ("add", Ty::F64) => op2!(f64, f64 => f64, |a, b| a + b),
-        ("sub", Ty::F64) => op2!(f64, f64 => f64, |a, b| a - b),
-        ("mul", Ty::F64) => op2!(f64, f64 => f64, |a, b| a * b),
-        ("div", Ty::F64) => op2!(f64, f64 => f64, |a, b| a / b),
-        ("fma", Ty::F64) => op3!(f64, f64, f64 => f64, |a, b, c| a.mul_add(b, c)),
+        ("sqrt", Ty::F32) => single!(fast: mode, |a| a.sqrt()),
+        ("add", Ty::F64) => op2!(fast: f64, f64 => f64, |a, b| a + b),
+        ("sub", Ty::F64) => op2!(fast: f64, f64 => f64, |a, b| a - b),
+        ("mul", Ty::F64) => op2!(fast: f64, f64 => f64, |a, b| a * b),
+        ("div", Ty::F64) => op2!(fast: f64, f64 => f64, |a, b| a / b),
+        ("fma", Ty::F64) => op3!(fast: f64, f64, f64 => f64, |a, b, c| a.mul_add(b, c)),
         ("rcp", Ty::F64) => op1!(f64 => f64, |a| 1.0 / a),
-        ("sqrt", Ty::F64) => op1!(f64 => f64, |a| a.sqrt()),
+        ("sqrt", Ty::F64) => op1!(fast: f64 => f64, |a| a.sqrt()),
         _ => return None,
     })
 }

@@ -98,9 +98,9 @@ pub(super) fn binary(head: &str, ty: Ty, sat: bool, relu: bool) -> Option<Handle
         _ => {}
     }
     match head {
-        "add" => bits!(ty, T, op2!(T, T => T, |a, b| a.wrapping_add(b))),
-        "sub" => bits!(ty, T, op2!(T, T => T, |a, b| a.wrapping_sub(b))),
-        "mul" => bits!(ty, T, op2!(T, T => T, |a, b| a.wrapping_mul(b))),
+        "add" => bits!(ty, T, op2!(fast: T, T => T, |a, b| a.wrapping_add(b))),
+        "sub" => bits!(ty, T, op2!(fast: T, T => T, |a, b| a.wrapping_sub(b))),
+        "mul" => bits!(ty, T, op2!(fast: T, T => T, |a, b| a.wrapping_mul(b))),
         // The quotient by zero is unspecified; hardware gives all ones.
         "div" => ints!(
             ty,
@@ -112,11 +112,11 @@ pub(super) fn binary(head: &str, ty: Ty, sat: bool, relu: bool) -> Option<Handle
             T,
             op2!(T, T => T, |a, b| if b == 0 { !0 } else { a.wrapping_rem(b) })
         ),
-        "min" => ints!(ty, T, op2!(T, T => T, |a, b| a.min(b))),
-        "max" => ints!(ty, T, op2!(T, T => T, |a, b| a.max(b))),
-        "and" => bits!(ty, T, op2!(T, T => T, |a, b| a & b)),
-        "or" => bits!(ty, T, op2!(T, T => T, |a, b| a | b)),
-        "xor" => bits!(ty, T, op2!(T, T => T, |a, b| a ^ b)),
+        "min" => ints!(ty, T, op2!(fast: T, T => T, |a, b| a.min(b))),
+        "max" => ints!(ty, T, op2!(fast: T, T => T, |a, b| a.max(b))),
+        "and" => bits!(ty, T, op2!(fast: T, T => T, |a, b| a & b)),
+        "or" => bits!(ty, T, op2!(fast: T, T => T, |a, b| a | b)),
+        "xor" => bits!(ty, T, op2!(fast: T, T => T, |a, b| a ^ b)),
         _ => None,
     }
 }
@@ -193,8 +193,8 @@ pub(super) fn multiply(part: &str, ty: Ty) -> Option<Handler> {
         }
         ("wide", Ty::U16) => op2!(u16, u16 => u32, |a, b| u32::from(a) * u32::from(b)),
         ("wide", Ty::S16) => op2!(i16, i16 => i32, |a, b| i32::from(a) * i32::from(b)),
-        ("wide", Ty::U32) => op2!(u32, u32 => u64, |a, b| u64::from(a) * u64::from(b)),
-        ("wide", Ty::S32) => op2!(i32, i32 => i64, |a, b| i64::from(a) * i64::from(b)),
+        ("wide", Ty::U32) => op2!(fast: u32, u32 => u64, |a, b| u64::from(a) * u64::from(b)),
+        ("wide", Ty::S32) => op2!(fast: i32, i32 => i64, |a, b| i64::from(a) * i64::from(b)),
         ("24lo", Ty::U32) => op2!(u32, u32 => u32, |a, b| {
             (u64::from(a << 8 >> 8) * u64::from(b << 8 >> 8)) as u32
         }),
@@ -228,7 +228,7 @@ pub(super) fn multiply_add(part: &str, ty: Ty, sat: bool) -> Option<Handler> {
         let low = bits!(
             ty,
             T,
-            op3!(T, T, T => T, |a, b, c| a.wrapping_mul(b).wrapping_add(c))
+            op3!(fast: T, T, T => T, |a, b, c| a.wrapping_mul(b).wrapping_add(c))
         );
         return low;
     }
@@ -263,7 +263,10 @@ pub(super) fn multiply_add(part: &str, ty: Ty, sat: bool) -> Option<Handler> {
         ("wide", Ty::S32) => op3!(i32, i32, i64 => i64, |a, b, c| {
             (i64::from(a) * i64::from(b)).wrapping_add(c)
         }),
-        ("24lo", Ty::U32 | Ty::S32) => op3!(u32, u32, u32 => u32, |a, b, c| {
+        ("24lo", Ty::U32) => op3!(u32, u32, u32 => u32, |a, b, c| {
+            (a << 8 >> 8).wrapping_mul(b << 8 >> 8).wrapping_add(c)
+        }),
+        ("24lo", Ty::S32) => op3!(i32, i32, i32 => i32, |a, b, c| {
             (a << 8 >> 8).wrapping_mul(b << 8 >> 8).wrapping_add(c)
         }),
         ("24hi", Ty::U32) => op3!(u32, u32, u32 => u32, |a, b, c| {

@@ -3,8 +3,8 @@
 //! `op1!(A => D, |a| …)`, `op2!(A, B => D, |a, b| …)` and `op3!` give a
 //! [`Handler`](crate::ptx::code::Handler) that applies the function to all
 //! lanes: sources from `s`, destination `d`. The functions must be total,
-//! because inactive lanes run too (their results are dropped). Each handler
-//! is compiled twice, the second time for AVX2 and FMA.
+//! because inactive lanes run too (their results are dropped). `op1!(fast: …)`
+//! also compiles it for AVX2 and FMA; that is for what programs do most.
 
 use super::super::code::Inst;
 use super::cx::{Cx, LANES, Lane};
@@ -72,9 +72,17 @@ pub(in crate::ptx) fn test2<A: Lane>(cx: &mut Cx<'_>, i: &Inst, f: impl Fn(A, A)
     cx.put_pred(i.d, bits);
 }
 
-/// Two compilations of one body, chosen by the processor.
+/// A handler from a body; `fast` ones are compiled twice, the second time for
+/// AVX2 and FMA, and chosen by the processor.
 macro_rules! handler {
     (|$cx:ident, $i:ident| $body:expr) => {{
+        fn base($cx: &mut $crate::ptx::exec::cx::Cx<'_>, $i: &$crate::ptx::code::Inst) {
+            $body
+        }
+        let handler: $crate::ptx::code::Handler = base;
+        handler
+    }};
+    (fast |$cx:ident, $i:ident| $body:expr) => {{
         fn base($cx: &mut $crate::ptx::exec::cx::Cx<'_>, $i: &$crate::ptx::code::Inst) {
             $body
         }
@@ -92,34 +100,49 @@ macro_rules! handler {
 }
 
 macro_rules! op1 {
-    ($a:ty => $d:ty, |$x:ident| $body:expr) => {
-        $crate::ptx::exec::lanes::handler!(|cx, i| {
+    ($($fast:ident)? : $a:ty => $d:ty, |$x:ident| $body:expr) => {
+        $crate::ptx::exec::lanes::handler!($($fast)? |cx, i| {
             $crate::ptx::exec::lanes::map1(cx, i, |$x: $a| -> $d { $body })
         })
+    };
+    ($a:ty => $d:ty, |$x:ident| $body:expr) => {
+        $crate::ptx::exec::lanes::op1!(: $a => $d, |$x| $body)
     };
 }
 
 macro_rules! op2 {
-    ($a:ty, $b:ty => $d:ty, |$x:ident, $y:ident| $body:expr) => {
-        $crate::ptx::exec::lanes::handler!(|cx, i| {
+    ($($fast:ident)? : $a:ty, $b:ty => $d:ty, |$x:ident, $y:ident| $body:expr) => {
+        $crate::ptx::exec::lanes::handler!($($fast)? |cx, i| {
             $crate::ptx::exec::lanes::map2(cx, i, |$x: $a, $y: $b| -> $d { $body })
         })
+    };
+    ($a:ty, $b:ty => $d:ty, |$x:ident, $y:ident| $body:expr) => {
+        $crate::ptx::exec::lanes::op2!(: $a, $b => $d, |$x, $y| $body)
     };
 }
 
 macro_rules! op3 {
-    ($a:ty, $b:ty, $c:ty => $d:ty, |$x:ident, $y:ident, $z:ident| $body:expr) => {
-        $crate::ptx::exec::lanes::handler!(|cx, i| {
+    (
+        $($fast:ident)? : $a:ty, $b:ty, $c:ty => $d:ty,
+        |$x:ident, $y:ident, $z:ident| $body:expr
+    ) => {
+        $crate::ptx::exec::lanes::handler!($($fast)? |cx, i| {
             $crate::ptx::exec::lanes::map3(cx, i, |$x: $a, $y: $b, $z: $c| -> $d { $body })
         })
+    };
+    ($a:ty, $b:ty, $c:ty => $d:ty, |$x:ident, $y:ident, $z:ident| $body:expr) => {
+        $crate::ptx::exec::lanes::op3!(: $a, $b, $c => $d, |$x, $y, $z| $body)
     };
 }
 
 macro_rules! cmp {
-    ($a:ty, |$x:ident, $y:ident| $body:expr) => {
-        $crate::ptx::exec::lanes::handler!(|cx, i| {
+    ($($fast:ident)? : $a:ty, |$x:ident, $y:ident| $body:expr) => {
+        $crate::ptx::exec::lanes::handler!($($fast)? |cx, i| {
             $crate::ptx::exec::lanes::test2(cx, i, |$x: $a, $y: $a| -> bool { $body })
         })
+    };
+    ($a:ty, |$x:ident, $y:ident| $body:expr) => {
+        $crate::ptx::exec::lanes::cmp!(: $a, |$x, $y| $body)
     };
 }
 
