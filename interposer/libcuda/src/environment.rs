@@ -1,9 +1,8 @@
 //! Hides the preload: the application and its children see the user's own environment.
 //!
-//! `launch` puts this library in front of `LD_PRELOAD`, so that it wins over every search path. If
-//! the user had an `LD_PRELOAD`, its value is handed over in `GPUCKPT_PRELOAD_ORIG`. Before the
-//! application's first instruction, a constructor puts it back, in place: the strings and the array
-//! are the process's initial stack, nothing is allocated.
+//! `launch` puts our libraries in front of `LD_PRELOAD`, so that they win over every search path.
+//! Before the application's first instruction, a constructor takes them out again, in place: the
+//! strings and the array are the process's initial stack, nothing is allocated.
 #![allow(
     unsafe_code,
     reason = "edits the environment block that the loader passes to constructors"
@@ -12,7 +11,9 @@
 use std::ffi::{CStr, c_char, c_int};
 
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
-const ORIGINAL: &[u8] = b"GPUCKPT_PRELOAD_ORIG=";
+
+/// Folders of the installation whose libraries are preloaded.
+const OURS: [&[u8]; 2] = [b"/lib/gpuckpt/driver/", b"/lib/gpuckpt/cudart/"];
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -25,11 +26,32 @@ extern "C" fn constructor(_argc: c_int, _argv: *mut *mut c_char, envp: *mut *mut
     }
 }
 
-fn starts_with(entry: *const c_char, prefix: &[u8]) -> bool {
-    // SAFETY: entries of the environment are C strings.
-    unsafe { CStr::from_ptr(entry) }
-        .to_bytes()
-        .starts_with(prefix)
+fn is_ours(library: &[u8]) -> bool {
+    OURS.iter()
+        .any(|folder| library.windows(folder.len()).any(|part| part == *folder))
+}
+
+/// Moves what is not ours to the front of a list; its new length.
+fn strip(list: &mut [u8]) -> usize {
+    let is_separator = |byte: &u8| matches!(byte, b':' | b' ');
+    let (mut read, mut write) = (0, 0);
+    while read < list.len() {
+        let rest = list.get(read..).unwrap_or_default();
+        let len = rest.iter().position(is_separator).unwrap_or(rest.len());
+        let keep = !is_ours(rest.get(..len).unwrap_or_default());
+        if keep {
+            if write > 0 {
+                if let Some(byte) = list.get_mut(write) {
+                    *byte = b':';
+                }
+                write += 1;
+            }
+            list.copy_within(read..read + len, write);
+            write += len;
+        }
+        read += len + 1;
+    }
+    write
 }
 
 /// Rewrites the null-terminated array `envp`.
@@ -37,42 +59,13 @@ fn starts_with(entry: *const c_char, prefix: &[u8]) -> bool {
 /// # Safety
 /// `envp` must be an environment array whose array and strings may be written.
 unsafe fn restore(envp: *mut *mut c_char) {
-    let mut original: *mut c_char = std::ptr::null_mut();
     let (mut from, mut to) = (envp, envp);
     loop {
         // SAFETY: `from` has not passed the null at the end.
         let entry = unsafe { from.read() };
-        let keep = if entry.is_null() {
-            true
-        } else if starts_with(entry, ORIGINAL) {
-            original = entry;
-            false
-        } else {
-            true
-        };
+        // SAFETY: entries of the environment are C strings that may be written.
+        let keep = entry.is_null() || unsafe { edit(entry) };
         if keep {
-            // SAFETY: `to` never overtakes `from`.
-            unsafe { to.write(entry) };
-            to = to.wrapping_add(1);
-        }
-        if entry.is_null() {
-            break;
-        }
-        from = from.wrapping_add(1);
-    }
-    // Now the preload itself: the user's value, or no entry at all.
-    let (mut from, mut to) = (envp, envp);
-    loop {
-        // SAFETY: as above.
-        let mut entry = unsafe { from.read() };
-        let ours = !entry.is_null() && starts_with(entry, PRELOAD);
-        if ours && !original.is_null() {
-            // GPUCKPT_PRELOAD_ORIG=value becomes LD_PRELOAD=value, ending at the same byte.
-            entry = original.wrapping_add(ORIGINAL.len() - PRELOAD.len());
-            // SAFETY: lies inside the longer original string.
-            unsafe { std::ptr::copy_nonoverlapping(PRELOAD.as_ptr(), entry.cast(), PRELOAD.len()) };
-        }
-        if !ours || !original.is_null() {
             // SAFETY: `to` never overtakes `from`.
             unsafe { to.write(entry) };
             to = to.wrapping_add(1);
@@ -81,6 +74,43 @@ unsafe fn restore(envp: *mut *mut c_char) {
             return;
         }
         from = from.wrapping_add(1);
+    }
+}
+
+/// Takes our libraries out of an entry if it is the preload; whether anything is left of it.
+///
+/// # Safety
+/// `entry` must be a C string that may be written.
+unsafe fn edit(entry: *mut c_char) -> bool {
+    // SAFETY: a C string.
+    let len = unsafe { CStr::from_ptr(entry) }.to_bytes().len();
+    // SAFETY: its bytes, without the final zero; nobody else runs yet.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(entry.cast::<u8>(), len) };
+    let Some(list) = bytes.strip_prefix_mut(PRELOAD) else {
+        return true;
+    };
+    if !is_ours(list) {
+        return true;
+    }
+    let left = strip(list);
+    if let Some(end) = list.get_mut(left) {
+        *end = 0;
+    }
+    left > 0
+}
+
+/// `strip_prefix` for a slice that is written.
+trait StripPrefixMut {
+    fn strip_prefix_mut(&mut self, prefix: &[u8]) -> Option<&mut [u8]>;
+}
+
+impl StripPrefixMut for [u8] {
+    fn strip_prefix_mut(&mut self, prefix: &[u8]) -> Option<&mut [u8]> {
+        if self.starts_with(prefix) {
+            self.get_mut(prefix.len()..)
+        } else {
+            None
+        }
     }
 }
 
@@ -109,16 +139,24 @@ mod tests {
 
     #[test]
     fn the_environment_is_the_user_s_own() {
-        let ours = "LD_PRELOAD=/x/libcuda.so.1:/x/libcudart.so.12";
-        assert_eq!(after(&["A=1", ours, "B=2"]), ["A=1", "B=2"]);
-        let with = "LD_PRELOAD=/x/libcuda.so.1:/mine.so";
-        let original = "GPUCKPT_PRELOAD_ORIG=/mine.so:/other.so";
+        let driver = "/x/lib/gpuckpt/driver/libcuda.so.1";
+        let runtime = "/x/lib/gpuckpt/cudart/libcudart.so.12";
+        let alone = format!("LD_PRELOAD={driver}:{runtime}");
+        assert_eq!(after(&["A=1", &alone, "B=2"]), ["A=1", "B=2"]);
+        let with = format!("LD_PRELOAD={driver}:{runtime}:/mine.so:other.so");
         assert_eq!(
-            after(&["A=1", with, original, "B=2"]),
-            ["A=1", "LD_PRELOAD=/mine.so:/other.so", "B=2"]
+            after(&["A=1", &with, "B=2"]),
+            ["A=1", "LD_PRELOAD=/mine.so:other.so", "B=2"]
         );
-        assert_eq!(after(&[original, with]), ["LD_PRELOAD=/mine.so:/other.so"]);
-        assert_eq!(after(&["LD_PRELOADS=1"]), ["LD_PRELOADS=1"]);
+        let around = format!("LD_PRELOAD=/mine.so:{driver} other.so {runtime}");
+        assert_eq!(after(&[&around]), ["LD_PRELOAD=/mine.so:other.so"]);
+        for theirs in [
+            "LD_PRELOAD=/a.so:/b.so c.so",
+            "LD_PRELOAD=",
+            "LD_PRELOADS=1",
+        ] {
+            assert_eq!(after(&[theirs]), [theirs]);
+        }
         assert_eq!(after(&[]), Vec::<String>::new());
     }
 }
