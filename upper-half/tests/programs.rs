@@ -1,0 +1,170 @@
+//! Real programs in the upper half, hosted by `examples/host`: natively, under
+//! launch, while they are parked again and again, and across restarts.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// Compiled guests and images.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| TempDir::new().expect("a temporary folder"))
+        .path()
+}
+
+/// The miniature lower half, which cargo builds with the tests.
+fn host() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps/TEST");
+    profile.join("examples/host")
+}
+
+fn compile(source: &str, flags: &[&str]) -> PathBuf {
+    let output = folder().join(format!("{source}{}", flags.concat()));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
+    let compiler = if source.ends_with(".cc") { "c++" } else { "cc" };
+    let status = Command::new(compiler)
+        .args(["-O2", "-pthread"])
+        .args(flags)
+        .arg(folder.join(source))
+        .arg("-o")
+        .arg(&output)
+        .status()
+        .expect("the compiler runs");
+    assert!(status.success(), "{source} does not compile");
+    output
+}
+
+fn run(command: &mut Command) -> Output {
+    command
+        .env("GUEST", "yes")
+        .output()
+        .expect("the command runs")
+}
+
+fn launch(options: &[&str], program: &[&str]) -> Output {
+    run(Command::new(host()).args(options).arg("--").args(program))
+}
+
+fn text(output: &Output) -> String {
+    let status = output.status;
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!(
+        "{}{}{status}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    )
+}
+
+/// Natively and under launch, with the same result; then parked often.
+fn same_as_native(program: &[&str], park: Option<&str>) {
+    let native = run(Command::new(program[0]).args(&program[1..]));
+    assert_eq!(text(&native), text(&launch(&[], program)), "{program:?}");
+    if let Some(every) = park {
+        assert_eq!(
+            text(&native),
+            text(&launch(&["--park", every], program)),
+            "{program:?} parked"
+        );
+    }
+}
+
+fn name(path: &Path) -> &str {
+    path.to_str().expect("a plain name")
+}
+
+const KINDS: [&[&str]; 4] = [&[], &["-static"], &["-static-pie"], &["-no-pie"]];
+
+#[test]
+fn every_kind_of_program_is_what_it_is_natively() {
+    for flags in KINDS {
+        let guest = compile("hello.c", flags);
+        same_as_native(&[name(&guest), "7"], Some("500"));
+    }
+}
+
+#[test]
+fn threads_end_as_natively() {
+    for flags in [&[][..], &["-static"]] {
+        same_as_native(&[name(&compile("threads.c", flags))], Some("2000"));
+    }
+    same_as_native(&[name(&compile("exceptions.cc", &[]))], Some("2000"));
+}
+
+#[test]
+fn no_call_ends_early_or_late_because_of_a_park() {
+    let guest = compile("blocking.c", &[]);
+    same_as_native(&[name(&guest), "2"], Some("8000"));
+}
+
+#[test]
+fn signals_are_as_natively() {
+    same_as_native(&[name(&compile("signals.c", &[]))], Some("3000"));
+}
+
+#[test]
+fn children_are_as_natively() {
+    same_as_native(&[name(&compile("children.c", &[]))], Some("3000"));
+}
+
+#[test]
+fn scripts_and_shells_run() {
+    use std::os::unix::fs::PermissionsExt;
+    let script = |file: &str, text: &str| {
+        let path = folder().join(file);
+        std::fs::write(&path, text).expect("a script");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("permissions");
+        path
+    };
+    let inner = script("inner.sh", "#!/bin/sh\necho inner \"$@\"; exit 9\n");
+    let outer = script("outer.sh", &format!("#!{} one  two\n", name(&inner)));
+    same_as_native(&[name(&outer), "three"], Some("1000"));
+    let pipes = "for i in 1 2 3 4 5 6; do echo $i | cat | sort | wc -l; done; exec sh -c 'exit 6'";
+    same_as_native(&["/bin/sh", "-c", pipes], Some("1000"));
+    same_as_native(&["/bin/sh", "-c", "kill -TERM $$"], None);
+}
+
+#[test]
+fn what_cannot_be_executed_has_the_shells_status() {
+    assert_eq!(
+        launch(&[], &["/nonexistent/program"]).status.code(),
+        Some(127)
+    );
+    assert_eq!(launch(&[], &["/etc/passwd"]).status.code(), Some(126));
+}
+
+#[test]
+fn the_gate_is_called_from_threads_and_handlers() {
+    // Not natively: there is no gate.
+    let guest = compile("gate.c", &[]);
+    for options in [&[][..], &["--park", "2000"]] {
+        let output = launch(options, &[name(&guest)]);
+        assert!(output.status.success(), "{}", text(&output));
+    }
+}
+
+#[test]
+fn a_chain_of_restarts_continues_the_program() {
+    for flags in KINDS {
+        let guest = compile("continued.c", flags);
+        let native = text(&run(&mut Command::new(&guest)));
+        let image = folder().join(format!("image{}", flags.concat()));
+        let image = name(&image);
+        let mut output = launch(&["--save", image, "--after", "100"], &[name(&guest)]);
+        let mut restarts = 0;
+        while output.status.code() == Some(85) && restarts < 200 {
+            restarts += 1;
+            let after = (40 + restarts * 37 % 110).to_string();
+            let options = ["--save", image, "--after", &after, "--restore", image];
+            output = run(Command::new(host()).args(options));
+        }
+        assert!(restarts > 2, "the guest ended after {restarts} restarts");
+        assert_eq!(native, text(&output), "{flags:?} after {restarts} restarts");
+    }
+}
