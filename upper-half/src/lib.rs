@@ -42,7 +42,7 @@ pub use elf::LoadError;
 pub use hooks::{Hooks, Inherited, Program};
 pub use ids::{IdState, Pair};
 pub use launch::{StartError, launch};
-pub use park::{ParkError, Parked, Unparked, park};
+pub use park::{ParkError, Parked, Unparked, park, preflight};
 pub use probe::{Check, Refusal, checks, filter_in_force, fsgsbase, seccomp_trap, window};
 pub use state::{Restored, ThreadState, UpperState, restore};
 pub use threads::{ThreadInfo, current_vtid, threads};

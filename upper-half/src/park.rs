@@ -9,6 +9,7 @@
 
 use crate::abi::{PARK_COOKIE, PARK_SIGNAL};
 use crate::arch::{self, Frame};
+use crate::probe::Refusal;
 use crate::record::{PARK_REQUEST, Record, Sample};
 use crate::rewind::{self, Interrupted};
 use crate::sys::{self, SigInfo};
@@ -105,6 +106,22 @@ pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
         sys::futex_wait(&EVENTS, events, Some(pause));
         round = round.saturating_add(1);
     }
+}
+
+/// What would keep the upper threads from coming to rest: threads that wait
+/// for a vfork child, which no signal interrupts.
+pub fn preflight() -> Vec<Refusal> {
+    let list = threads::lock();
+    // SAFETY: the list's lock is held.
+    let records = list.list.iter().map(|r| unsafe { r.get() });
+    let waiting = records.filter(|r| r.doing.load(Relaxed) >= 0);
+    waiting
+        .map(|r| Refusal {
+            object: format!("thread {}", r.vtid.load(Relaxed)),
+            why: "it waits for a child that it started by vfork or posix_spawn".into(),
+            advice: "try again when the child has started its program".into(),
+        })
+        .collect()
 }
 
 /// Requests a park of every thread that is not parked, and signals those

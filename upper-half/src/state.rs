@@ -56,6 +56,8 @@ pub struct UpperState {
     actions: ActionState,
     low: bool,
     main_status: i32,
+    /// membarrier(2) commands that the process had registered for.
+    membarrier: u64,
 }
 
 impl UpperState {
@@ -114,6 +116,7 @@ pub(crate) fn capture() -> UpperState {
         actions,
         low: process::low(),
         main_status: list.main_status,
+        membarrier: membarrier_registrations(),
     }
 }
 
@@ -139,6 +142,14 @@ fn thread_state(record: &Record) -> ThreadState {
         affinity: affinity(record.tid.load(Relaxed)),
         is_main: record.is_main.load(Relaxed),
     }
+}
+
+/// None are known where the kernel cannot tell (before 6.3).
+fn membarrier_registrations() -> u64 {
+    const GET_REGISTRATIONS: u64 = 1 << 9;
+    // SAFETY: no addresses.
+    let r = unsafe { sys::call(libc::SYS_membarrier, [GET_REGISTRATIONS, 0, 0, 0, 0, 0]) };
+    u64::try_from(r).unwrap_or(0)
 }
 
 fn affinity(tid: i32) -> Vec<u8> {
@@ -212,6 +223,13 @@ pub fn restore(
     install_filters(Filters::needed(state.low, true))?;
     sys::set_mask(u64::MAX);
     actions.restore(&state.actions);
+    for command in (0..32)
+        .map(|i| 1 << i)
+        .filter(|c| state.membarrier & c != 0)
+    {
+        // SAFETY: no addresses; registers the process for a kind of barrier.
+        unsafe { sys::call(libc::SYS_membarrier, [command, 0, 0, 0, 0, 0]) };
+    }
 
     let first_ended = state.threads.first().is_none_or(|t| !t.is_main);
     let mut rest = state.threads.into_iter();
