@@ -46,6 +46,7 @@ fn gap(took: Duration, attempt: u32, random: &mut Random) -> Duration {
 
 /// Ten checkpoints while the guest runs on.
 pub(crate) fn checkpointed(bench: &mut Bench, native: &Reference, random: &mut Random) {
+    let mut last = None;
     for attempt in 0..4 {
         bench.launch();
         let mut done = 0;
@@ -55,10 +56,16 @@ pub(crate) fn checkpointed(bench: &mut Bench, native: &Reference, random: &mut R
                 break;
             }
             let answer = bench.checkpoint(&[]);
-            if answer.code != 0 && !ends_soon(bench) {
-                panic!("checkpoint {done} failed: {answer:#?}");
-            }
+            // The only excuse is that the guest was about to end.
+            let excused = answer.code == 0
+                || answer.err.contains("[no-job]")
+                || answer.err.contains("[no-answer]");
+            assert!(
+                excused && (answer.code == 0 || ends_soon(bench)),
+                "checkpoint {done} failed: {answer:#?}"
+            );
             done += u32::from(answer.code == 0);
+            last = Some(answer);
         }
         assert_eq!(
             bench.finish(),
@@ -69,7 +76,7 @@ pub(crate) fn checkpointed(bench: &mut Bench, native: &Reference, random: &mut R
             return;
         }
     }
-    panic!("the guest ends too soon for {LINKS} checkpoints");
+    panic!("the guest ends too soon for {LINKS} checkpoints; the last answer: {last:#?}");
 }
 
 /// Ten times: checkpoint, kill, restart.

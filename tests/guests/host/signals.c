@@ -9,10 +9,20 @@
 
 static volatile sig_atomic_t alarms;
 static volatile long queued_sum, queued_count, order_errors;
+static siginfo_t wrong; /* the first one that was */
+static long expected_value;
 static volatile long targeted[3];
 static pthread_t main_thread, sender_thread;
 static volatile int stop;
 static pid_t main_tid;
+
+static void complain(const siginfo_t *info)
+{
+    if (order_errors++ == 0) {
+        wrong = *info;
+        expected_value = queued_count;
+    }
+}
 
 static void on_alarm(int sig)
 {
@@ -23,10 +33,9 @@ static void on_alarm(int sig)
 static void on_queued(int sig, siginfo_t *info, void *context)
 {
     (void)context;
-    if (sig != SIGRTMIN + 3 || info->si_code != SI_QUEUE || info->si_pid != getpid() || info->si_uid != getuid())
-        order_errors++;
-    if (info->si_value.sival_int != (int)queued_count)
-        order_errors++;
+    if (sig != SIGRTMIN + 3 || info->si_code != SI_QUEUE || info->si_pid != getpid() || info->si_uid != getuid() ||
+        info->si_value.sival_int != (int)queued_count)
+        complain(info);
     queued_sum += info->si_value.sival_int;
     queued_count++;
 }
@@ -35,7 +44,7 @@ static void on_targeted(int sig, siginfo_t *info, void *context)
 {
     (void)context;
     if (info->si_code != SI_TKILL || info->si_pid != getpid() || !pthread_equal(pthread_self(), main_thread))
-        order_errors++;
+        complain(info);
     targeted[sig - (SIGRTMIN + 5)]++;
 }
 
@@ -85,7 +94,8 @@ int main(int argc, char **argv)
             printf("step %ld of %ld\n", shown, steps);
             fflush(stdout);
         }
-        REQUIRE(order_errors == 0, "%ld signals were wrong or out of order", order_errors);
+        REQUIRE(order_errors == 0, "signal %d, code %d, pid %d (ours is %d), value %d, expected %ld", wrong.si_signo,
+                wrong.si_code, wrong.si_pid, getpid(), wrong.si_value.sival_int, expected_value);
     }
     pthread_join(sender_thread, NULL);
     /* The rest of the tgkill'ed ones is pending at most until the next system call. */
