@@ -239,6 +239,7 @@ fn code_of(kind: FaultKind) -> CUresult {
     match kind {
         FaultKind::IllegalAddress { .. } => CUDA_ERROR_ILLEGAL_ADDRESS,
         FaultKind::MisalignedAddress { .. } => CUDA_ERROR_MISALIGNED_ADDRESS,
+        FaultKind::Assert => CUDA_ERROR_ASSERT,
         FaultKind::InvalidPc { .. } => CUDA_ERROR_INVALID_PC,
         FaultKind::Deadlock => CUDA_ERROR_LAUNCH_TIMEOUT,
         FaultKind::IllegalInstruction => CUDA_ERROR_ILLEGAL_INSTRUCTION,

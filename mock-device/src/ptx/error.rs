@@ -49,9 +49,10 @@ pub enum FaultKind {
         /// The (generic) address of the access.
         address: u64,
     },
-    /// `trap`, a failed device assertion: `CUDA_ERROR_LAUNCH_FAILED` on
-    /// current GPUs.
+    /// `trap`: `CUDA_ERROR_LAUNCH_FAILED` on current GPUs.
     Trap,
+    /// A failed `assert` in a kernel: `CUDA_ERROR_ASSERT`.
+    Assert,
     /// A call through a value that is no function's address:
     /// `CUDA_ERROR_INVALID_PC`.
     InvalidPc {
@@ -96,6 +97,7 @@ impl std::fmt::Display for Fault {
                 write!(f, "misaligned address {address:#x}")?;
             }
             FaultKind::Trap => write!(f, "trap")?,
+            FaultKind::Assert => write!(f, "failed assertion")?,
             FaultKind::InvalidPc { address } => write!(f, "call of {address:#x}, no function")?,
             FaultKind::StackOverflow => write!(f, "thread stack overflow")?,
             FaultKind::Deadlock => write!(f, "all threads wait for each other")?,

@@ -1,5 +1,14 @@
-// Kernels in the style of ordinary CUDA programs. guests.ptx beside this file
-// is what nvcc makes of it (nvcc -ptx -arch=sm_75 guests.cu).
+// Kernels in the style of ordinary CUDA programs. What compilers make of them
+// lies beside this file:
+//   nvcc -ptx -arch=sm_75 guests.cu -o guests.ptx
+//   nvcc -ptx -arch=sm_90 -use_fast_math guests.cu -o guests_fast.ptx
+//   nvcc -ptx -arch=sm_80 -G guests.cu -o guests_debug.ptx
+//   clang-19 -x cuda guests.cu --cuda-device-only --cuda-gpu-arch=sm_75 -O2
+//     -nocudainc -nocudalib -Xclang -target-feature -Xclang +ptx75 -S -o guests_clang.ptx
+
+#ifdef __clang__
+#include "clang.h"
+#endif
 
 extern "C" __global__ void vec_add(const float *a, const float *b, float *c, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -70,6 +79,7 @@ extern "C" __global__ void stencil(const double *in, double *out, int w, int h) 
     out[at] = 0.2 * (in[at] + in[at - 1] + in[at + 1] + in[at - w] + in[at + w]);
 }
 
+#ifndef __clang__ // which has no libdevice here
 extern "C" __global__ void math32(const float *x, float *out, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -97,6 +107,7 @@ extern "C" __global__ void math64(const double *x, double *out, int n) {
     out[i * 8 + 6] = rsqrt(fabs(v) + 0.5);
     out[i * 8 + 7] = pow(fabs(v), 1.7);
 }
+#endif
 
 __device__ __noinline__ int fib(int n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
 extern "C" __global__ void recursion(int *out) { out[threadIdx.x] = fib(threadIdx.x % 12); }

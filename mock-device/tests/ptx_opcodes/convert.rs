@@ -233,7 +233,7 @@ fn floats_to_floats() {
 }
 
 /// An IEEE binary16 value from its fields, in f64.
-pub fn half_value(bits: u64, exponent_bits: u32, fraction_bits: u32) -> f64 {
+pub(crate) fn half_value(bits: u64, exponent_bits: u32, fraction_bits: u32) -> f64 {
     let sign = if bits >> (exponent_bits + fraction_bits) & 1 == 1 {
         -1.0
     } else {
@@ -258,7 +258,7 @@ pub fn half_value(bits: u64, exponent_bits: u32, fraction_bits: u32) -> f64 {
 
 /// The nearest 16-bit float by trying: the candidate whose distance is least,
 /// the even one of two.
-pub fn nearest_half(v: f64, exponent_bits: u32, fraction_bits: u32) -> u64 {
+pub(crate) fn nearest_half(v: f64, exponent_bits: u32, fraction_bits: u32) -> u64 {
     if v.is_nan() {
         return 0x7fff;
     }

@@ -340,7 +340,8 @@ fn signs_and_extremes() {
 #[test]
 fn property_tests() {
     use std::num::FpCategory as Is;
-    let table: [(&str, fn(Is) -> bool); 6] = [
+    type Test = (&'static str, fn(Is) -> bool);
+    let table: [Test; 6] = [
         ("finite", |c| !matches!(c, Is::Nan | Is::Infinite)),
         ("infinite", |c| c == Is::Infinite),
         ("number", |c| c != Is::Nan),

@@ -10,7 +10,8 @@ fn arithmetic() {
     for (ty, e, m) in TYPES {
         let v = |bits: u64| half_value(bits & 0xffff, e, m);
         let r = |x: f64| nearest_half(x, e, m);
-        let ops: [(&str, fn(f64, f64) -> f64); 3] = [
+        type Binary = (&'static str, fn(f64, f64) -> f64);
+        let ops: [Binary; 3] = [
             ("add", |a, b| a + b),
             ("sub", |a, b| a - b),
             ("mul", |a, b| a * b),
@@ -31,7 +32,7 @@ fn arithmetic() {
                 let ratio = (p / c).abs();
                 ratio > 2f64.powi(-30) && ratio < 2f64.powi(30)
             };
-            close.then(|| p + c)
+            close.then_some(p + c)
         };
         check(&format!("fma.rn.{ty}"), B16, &[(B16, Draw::Half); 3], |x| {
             fma(x[0], x[1], x[2]).map(r)

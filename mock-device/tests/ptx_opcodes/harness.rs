@@ -3,6 +3,8 @@
 //! Each thread takes one set of inputs; a third of the threads has its guard
 //! predicate off and must keep the old destination.
 
+#![allow(unreachable_pub, reason = "a module of a test binary")]
+
 use crate::ptx_support::{Device, Params, Random};
 
 /// Register class of an operand.

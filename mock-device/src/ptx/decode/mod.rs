@@ -1,7 +1,7 @@
 //! From the syntax tree to executable instructions.
 //!
 //! `unit` holds what a whole module shares (symbols, constants), `function`
-//! decodes one body, `allocate` places its registers. Which lane function an
+//! decodes one body, `liveness` and `allocate` place its registers. Which lane function an
 //! opcode and a type mean is in `int`, `bitops`, `float`, `approx`, `half`,
 //! `compare`; which operands it takes is in `arith`,
 //! `predicates`, `data`, `memory`, `control`. Whatever is not understood here is an error with the opcode's
@@ -20,6 +20,7 @@ mod form;
 mod function;
 mod half;
 mod int;
+mod liveness;
 mod memory;
 mod operand;
 mod predicates;

@@ -397,6 +397,7 @@ impl Warp {
             Op::CallIndirect => self.call_indirect(cx, image, current)?,
             Op::Ret => self.ret(cx, image, shared, current),
             Op::Exit => self.exit(shared, current),
+            Op::Trap if inst.x == 1 => return Err(FaultKind::Assert),
             Op::Trap => return Err(FaultKind::Trap),
             Op::Pause => {
                 self.groups[current].pc += 1;
