@@ -290,6 +290,11 @@ pub(crate) fn obstacles(job: &Job) -> Vec<String> {
 fn changeable_obstacles(job: &Job) -> Vec<String> {
     let mut found = process_obstacles(job);
     found.extend(
+        upper_half::preflight()
+            .iter()
+            .map(|r| sentence(&r.object, &r.why, &r.advice)),
+    );
+    found.extend(
         attributes::check()
             .err()
             .into_iter()
