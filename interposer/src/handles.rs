@@ -89,6 +89,16 @@ impl Virtual {
         (bits >> 56 == TAG && handle.kind().is_some()).then_some(handle)
     }
 
+    /// Generation and index alone, in 52 bits.
+    pub(crate) fn short(self) -> u64 {
+        self.0 & ((1 << 52) - 1)
+    }
+
+    /// The handle of a kind with this [`Virtual::short`] form.
+    pub(crate) fn from_short(kind: Kind, short: u64) -> Self {
+        Self(TAG << 56 | (kind as u64) << 52 | short)
+    }
+
     /// For the application.
     pub fn bits(self) -> u64 {
         self.0

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use replay_log::{Entry, Log, ObjectId};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::fast::{Map, Set};
 use crate::handles::{Kind, Real, Virtual};
@@ -29,7 +30,7 @@ pub(crate) enum Op {
         /// Context that it acted on, for rows that act on the current one.
         context: Option<Virtual>,
         /// Arguments: values and virtual handles; 0 for pointers.
-        slots: Vec<u64>,
+        slots: SmallVec<[u64; 8]>,
         /// Bytes that the driver reads through an argument.
         data: Vec<(u8, Vec<u8>)>,
         /// The argument that receives a handle, and the handle that the application knows.
@@ -110,16 +111,6 @@ pub(crate) struct Clock {
     pub(crate) past: Map<Virtual, f64>,
     /// Driver's event that this life's times count from, by context.
     pub(crate) bases: Map<Virtual, u64>,
-    /// Context of events that need to know it.
-    pub(crate) contexts: Map<Virtual, Virtual>,
-}
-
-impl Clock {
-    /// The base event in the context of an event.
-    pub(crate) fn base_of(&self, event: Virtual) -> Option<u64> {
-        let context = self.contexts.get(&event)?;
-        self.bases.get(context).copied()
-    }
 }
 
 /// Records and knowledge about live objects.
@@ -315,14 +306,8 @@ impl Recorder {
         let Some(&parent) = parents.first() else {
             return;
         };
-        match handle.kind() {
-            Some(Kind::Kernel) => {
-                self.libraries.insert(handle, parent);
-            }
-            Some(Kind::Event) => {
-                self.clock.contexts.insert(handle, parent);
-            }
-            _ => {}
+        if handle.kind() == Some(Kind::Kernel) {
+            self.libraries.insert(handle, parent);
         }
     }
 
@@ -404,9 +389,8 @@ impl Recorder {
             Some(Kind::Kernel) => {
                 self.libraries.remove(&handle);
             }
-            Some(Kind::Event) => {
+            Some(Kind::Event) if !self.clock.past.is_empty() => {
                 self.clock.past.remove(&handle);
-                self.clock.contexts.remove(&handle);
             }
             Some(Kind::Stream) => {
                 self.attributes.remove(&handle);

@@ -8,10 +8,10 @@ use cuda_abi::driver::CUDA_SUCCESS;
 use replay_log::{Log, Record, Replayer};
 
 use crate::dispatch::context::{Primary, set_device, with_current};
-use crate::dispatch::event::PAST;
+use crate::dispatch::event::{self, PAST};
 use crate::dispatch::{library, module, text};
 use crate::driver::{self, out};
-use crate::handles::{Real, Virtual};
+use crate::handles::{Kind, Real, Virtual};
 use crate::record::{Op, decode};
 use crate::session::{self, Session};
 use crate::snapshot::{MAGIC, Saved, VERSION, base_event, set_regions};
@@ -163,15 +163,10 @@ fn restore_events(
     events: &[crate::snapshot::PastEvent],
 ) -> Result<(), RestoreError> {
     for past in events {
-        if let Some(note) = session.handles.note(past.event) {
-            note.store(PAST, Ordering::Release);
-        }
+        event::set_state(session, past.event, PAST);
         let Some(before) = past.before else { continue };
-        let context = {
-            let mut recorder = session.recorder();
-            recorder.clock.past.insert(past.event, before);
-            recorder.clock.contexts.get(&past.event).copied()
-        };
+        session.recorder().clock.past.insert(past.event, before);
+        let context = event::context_of(session, past.event);
         let Some(context) = context else { continue };
         if !session.recorder().clock.bases.contains_key(&context) {
             let made = with_current(session, context, base_event).and_then(|made| made);
@@ -289,6 +284,12 @@ impl Replay {
         let mut recorder = self.session.recorder();
         recorder.learn(handle, real);
         recorder.relate(handle, &parents);
+        drop(recorder);
+        if handle.kind() == Some(Kind::Event)
+            && let Some(&context) = parents.first()
+        {
+            event::set_context(self.session, handle, context);
+        }
     }
 
     fn call(&mut self, record: &Record<'_>, op: &Op) -> Result<(), RestoreError> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arena;
 use crate::dispatch::context::with_current;
-use crate::dispatch::event::{PAST, RECORDED};
+use crate::dispatch::event::{self, PAST, RECORDED};
 use crate::dispatch::text;
 use crate::driver::{self, out};
 use crate::handles::{Kind, Virtual};
@@ -320,30 +320,28 @@ fn past_events(session: &Session) -> Result<Vec<PastEvent>, SnapshotError> {
     };
     let mut events = Vec::new();
     for (event, real) in session.handles.all(Kind::Event) {
-        let note = session
-            .handles
-            .note(event)
-            .map_or(0, |note| note.load(std::sync::atomic::Ordering::Acquire));
-        let (context, past, restarted) = {
-            let recorder = session.recorder();
-            let clock = &recorder.clock;
-            let context = clock.contexts.get(&event).copied();
-            (
-                context,
-                clock.past.get(&event).copied(),
-                clock.base_of(event),
-            )
+        let state = event::state_of(session, event);
+        let Some(context) = event::context_of(session, event) else {
+            continue;
         };
-        let Some(context) = context else { continue };
-        let before = match note {
+        let before = match state {
             RECORDED => elapsed(real.bits(), bases.of(session, context)?),
             // Longer ago by what has passed since the restart.
-            PAST => match (past, restarted) {
-                (Some(past), Some(base)) => {
-                    elapsed(base, bases.of(session, context)?).map(|since| past + since)
+            PAST => {
+                let (past, restarted) = {
+                    let clock = &session.recorder().clock;
+                    (
+                        clock.past.get(&event).copied(),
+                        clock.bases.get(&context).copied(),
+                    )
+                };
+                match (past, restarted) {
+                    (Some(past), Some(base)) => {
+                        elapsed(base, bases.of(session, context)?).map(|since| past + since)
+                    }
+                    _ => None,
                 }
-                _ => None,
-            },
+            }
             _ => continue,
         };
         events.push(PastEvent { event, before });

@@ -327,7 +327,7 @@ pub(crate) fn primary_set_flags(call: &Call) -> u32 {
         let op = Op::Call {
             id: call.row.id,
             context: None,
-            slots: call.args.to_vec(),
+            slots: smallvec::SmallVec::from_slice(call.args),
             data: Vec::new(),
             out: None,
         };

@@ -12,35 +12,73 @@ use super::{Call, generic, generic_forward};
 use crate::driver::{self, out};
 use crate::guest;
 use crate::handles::{Kind, Virtual};
+use crate::session::Session;
 use crate::table::ids;
+use crate::threads;
 
 /// `CU_EVENT_INTERPROCESS`
 const INTERPROCESS: u64 = 4;
 
-/// A bit of an event's note: recorded in this life.
+/// An event's note: in the two lowest bits, whether it was recorded; above them, its context.
+const STATE: u64 = 3;
+
+/// Recorded in this life.
 pub(crate) const RECORDED: u64 = 1;
-/// A bit of an event's note: last recorded in an earlier life.
+
+/// Last recorded in an earlier life.
 pub(crate) const PAST: u64 = 2;
+
+/// Whether an event was recorded, and when.
+pub(crate) fn state_of(session: &Session, event: Virtual) -> u64 {
+    session
+        .handles
+        .note(event)
+        .map_or(0, |note| note.load(Ordering::Acquire) & STATE)
+}
+
+/// Says whether an event was recorded; what was known before.
+pub(crate) fn set_state(session: &Session, event: Virtual, state: u64) -> u64 {
+    let Some(note) = session.handles.note(event) else {
+        return 0;
+    };
+    let before = note.load(Ordering::Acquire);
+    if before & STATE != state {
+        note.store(before & !STATE | state, Ordering::Release);
+    }
+    before & STATE
+}
+
+/// The context of an event, which [`set_context`] noted when it was made.
+pub(crate) fn context_of(session: &Session, event: Virtual) -> Option<Virtual> {
+    let note = session.handles.note(event)?.load(Ordering::Acquire);
+    Some(Virtual::from_short(Kind::Context, note >> 2))
+}
+
+/// Notes the context of an event that is new, or back.
+pub(crate) fn set_context(session: &Session, event: Virtual, context: Virtual) {
+    if let Some(note) = session.handles.note(event) {
+        note.store(context.short() << 2, Ordering::Release);
+    }
+}
 
 /// `cuEventCreate`
 pub(crate) fn create(call: &Call) -> u32 {
     if call.arg(1) & INTERPROCESS != 0 {
         return call.refuse("events shared between processes are not recorded");
     }
-    generic(call)
+    let status = generic(call);
+    if status == CUDA_SUCCESS.0
+        && let Some(event) = Virtual::from_application(guest::read(call.arg(0)))
+        && let Some(context) = threads::current()
+    {
+        set_context(call.session, event, context);
+    }
+    status
 }
 
 /// `cuEventDestroy`
 pub(crate) fn destroy(call: &Call) -> u32 {
-    let was = Virtual::from_application(call.arg(0));
-    let past = was
-        .and_then(|handle| call.session.handles.note(handle))
-        .is_some_and(|n| n.load(Ordering::Relaxed) == PAST);
-    let status = generic(call);
-    if let (CUDA_SUCCESS, true, Some(handle)) = (cuda_abi::driver::CUresult(status), past, was) {
-        call.session.recorder().clock.past.remove(&handle);
-    }
-    status
+    generic(call)
 }
 
 /// `cuEventRecord`
@@ -48,8 +86,7 @@ pub(crate) fn record(call: &Call) -> u32 {
     let status = generic_forward(call);
     if status == CUDA_SUCCESS.0
         && let Some(handle) = Virtual::from_application(call.arg(0))
-        && let Some(note) = call.session.handles.note(handle)
-        && note.swap(RECORDED, Ordering::AcqRel) == PAST
+        && set_state(call.session, handle, RECORDED) == PAST
     {
         call.session.recorder().clock.past.remove(&handle);
     }
@@ -73,11 +110,7 @@ pub(crate) fn elapsed(call: &Call) -> u32 {
         Virtual::from_application(call.arg(1)),
         Virtual::from_application(call.arg(2)),
     ];
-    let note = |handle: Option<Virtual>| {
-        handle
-            .and_then(|h| call.session.handles.note(h))
-            .map_or(0, |n| n.load(Ordering::Acquire))
-    };
+    let note = |handle: Option<Virtual>| handle.map_or(0, |handle| state_of(call.session, handle));
     if handles.iter().all(|&handle| note(handle) != PAST) {
         return generic(call);
     }
@@ -96,7 +129,9 @@ pub(crate) fn elapsed(call: &Call) -> u32 {
                 None => return CUDA_ERROR_INVALID_HANDLE.0,
             },
             RECORDED => {
-                let base = call.session.recorder().clock.base_of(handle);
+                let context = context_of(call.session, handle);
+                let base = context
+                    .and_then(|context| call.session.recorder().clock.bases.get(&context).copied());
                 let both = base.zip(call.real(1 + index, Kind::Event).ok());
                 let Some((base, event)) = both else {
                     return CUDA_ERROR_INVALID_HANDLE.0;

@@ -30,6 +30,8 @@ use cuda_abi::driver::{
     CUDA_ERROR_NOT_SUPPORTED, CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_UNKNOWN, CUDA_SUCCESS, CUresult,
 };
 
+use smallvec::SmallVec;
+
 use crate::abi;
 use crate::driver;
 use crate::guest;
@@ -251,9 +253,9 @@ pub(crate) fn created(call: &Call, index: usize, kind: Kind, real: Real, pointer
 }
 
 /// What a new object of this call depends on.
-fn parents_of(call: &Call) -> Vec<Virtual> {
+fn parents_of(call: &Call) -> SmallVec<[Virtual; 2]> {
     let handles = call.row.args.iter().zip(call.args);
-    let mut parents: Vec<Virtual> = handles
+    let mut parents: SmallVec<[Virtual; 2]> = handles
         .filter(|(arg, _)| matches!(arg.kind, ArgKind::Handle(_)))
         .filter_map(|(_, &bits)| Virtual::from_application(bits))
         .collect();
@@ -266,7 +268,7 @@ fn parents_of(call: &Call) -> Vec<Virtual> {
 /// The call as a record: values, virtual handles and the bytes that the driver read.
 pub(crate) fn op_of(call: &Call, out: Option<(usize, Virtual)>) -> Op {
     let mut data = Vec::new();
-    let mut slots = call.args.to_vec();
+    let mut slots = SmallVec::from_slice(call.args);
     for (index, arg) in call.row.args.iter().enumerate() {
         let pointer = call.arg(index);
         let owned = match arg.kind {

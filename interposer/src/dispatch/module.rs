@@ -233,7 +233,7 @@ fn adopt(call: &Call, queries: &Queries, real: Real) -> Option<Virtual> {
     let op = Op::Call {
         id: queries.by_name,
         context: None,
-        slots: vec![0, owner.bits(), 0],
+        slots: smallvec::smallvec![0, owner.bits(), 0],
         data: vec![(2, guest::c_string(name))],
         out: Some((0, handle)),
     };
