@@ -150,8 +150,8 @@ fn a_disk_that_is_really_full() {
     let expected = bench.native();
     let script = r#"
         set -eu
-        mount -t tmpfs -o size=256k,mode=0700 tmpfs "$IMAGES"
-        "$GPUCKPT" launch --name full --dir "$IMAGES" --device none -- "$@" > "$OUT" &
+        mount -t tmpfs -o size=512k,mode=0700 tmpfs "$IMAGES"
+        "$GPUCKPT" launch --name full --dir "$IMAGES" --compress none --device none -- "$@" > "$OUT" &
         job=$!
         until "$GPUCKPT" status --dir "$IMAGES" full > /dev/null 2>&1; do sleep 0.02; done
         set +e

@@ -94,14 +94,14 @@ const C: Build = Build::C(&[
 
 /// All guests that can be checkpointed, launched ones only, and refused ones.
 pub(crate) const GUESTS: &[Guest] = &[
-    gpu("vector", "cuda/vector.cu", Build::Cuda, 2000),
-    gpu("matmul", "cuda/matmul.cu", Build::Cuda, 600),
-    gpu("reduce", "cuda/reduce.cu", Build::Cuda, 1500),
-    gpu("streams", "cuda/streams.cu", Build::Cuda, 4000),
-    gpu("pinned", "cuda/pinned.cu", Build::Cuda, 3000),
-    gpu("symbols", "cuda/symbols.cu", Build::Cuda, 6000),
-    gpu("list", "cuda/list.cu", Build::Cuda, 2500),
-    gpu("threads", "cuda/threads.cu", Build::Cuda, 1500),
+    gpu("vector", "cuda/vector.cu", Build::Cuda, 800),
+    gpu("matmul", "cuda/matmul.cu", Build::Cuda, 800),
+    gpu("reduce", "cuda/reduce.cu", Build::Cuda, 800),
+    gpu("streams", "cuda/streams.cu", Build::Cuda, 10000),
+    gpu("pinned", "cuda/pinned.cu", Build::Cuda, 8000),
+    gpu("symbols", "cuda/symbols.cu", Build::Cuda, 50000),
+    gpu("list", "cuda/list.cu", Build::Cuda, 12000),
+    gpu("threads", "cuda/threads.cu", Build::Cuda, 5000),
     gpu("stencil", "cuda/stencil.cu", Build::Cuda, 3000),
     gpu("driver_ptx", "driver_ptx.c", C, 20000),
     gpu(

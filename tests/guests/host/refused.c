@@ -45,7 +45,9 @@ int main(int argc, char **argv)
         fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
         REQUIRE(fd >= 0 && write(fd, "content", 7) == 7 && unlink(path) == 0, "a deleted file");
     } else if (strcmp(object, "flock") == 0) {
-        fd = open(held, O_RDONLY);
+        char path[4096];
+        snprintf(path, sizeof path, "%s.locked", held);
+        fd = open(path, O_RDWR | O_CREAT, 0600);
         REQUIRE(fd >= 0 && flock(fd, LOCK_EX) == 0, "flock");
     } else if (strcmp(object, "child") == 0) {
         child = fork();
