@@ -36,7 +36,7 @@ fn unsupported_opcodes_are_named_with_their_line() {
         "add.weird.s32 %r0, %r1, %r2;",
         "mul.s32 %r0, %r1, %r2;",
         "setp.lt.b32 %p, %r0, %r1;",
-        "cp.async.ca.shared.global [%r0], [%d0], 16;",
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%d0], %r1, [%r2];",
         "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f0}, {%r0}, {%r1}, {%f0};",
         "shfl.sync.up.b64 %d0, %d1, 1, 0, -1;",
         "atom.global.add.b32 %r0, [%d0], 1;",

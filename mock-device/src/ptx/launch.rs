@@ -83,7 +83,9 @@ pub struct LaunchStats {
 
 /// Blocks that may be started before an older one has ended, beyond one for
 /// each worker, when blocks wait for each other without saying so.
-const MAX_RESIDENT: usize = 256;
+const MAX_RESIDENT: usize = 64;
+/// A block that has run this long without ending lets another one run.
+const SHARE: Duration = Duration::from_millis(20);
 /// The caller works alone this long before it asks for help.
 const ALONE: Duration = Duration::from_micros(200);
 
@@ -209,6 +211,7 @@ impl Grid<'_> {
         let mut spare = None;
         let mut current: Option<Block> = None;
         let mut instructions = 0;
+        let mut since = Instant::now();
         loop {
             if self.failed.load(Ordering::Relaxed) {
                 break;
@@ -228,9 +231,17 @@ impl Grid<'_> {
             match block.run(&mut cx, image, &self.shape, &mut instructions) {
                 Ok(Progress::Done) => {
                     spare = Some(block);
+                    since = Instant::now();
                     self.resident.fetch_sub(1, Ordering::AcqRel);
                 }
-                Ok(Progress::More) => current = self.park(block, &mut spare),
+                Ok(Progress::More) => {
+                    current = if self.launch.cooperative || since.elapsed() > SHARE {
+                        since = Instant::now();
+                        self.park(block, &mut spare)
+                    } else {
+                        Some(block)
+                    };
+                }
                 Err(fault) => {
                     self.fault
                         .lock()

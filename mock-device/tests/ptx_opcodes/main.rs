@@ -12,4 +12,5 @@ mod int;
 mod memory;
 #[path = "../ptx_support/mod.rs"]
 mod ptx_support;
+mod rare;
 mod warp;

@@ -468,3 +468,32 @@ fn initialisers_of_module_variables() {
     assert_eq!(device.variable::<u32>(&exe, "open"), [4, 5, 6]);
     assert_ne!(device.variable::<u64>(&exe, "code")[0], 0);
 }
+
+#[test]
+fn asynchronous_copies() {
+    let body = "mov.u32 %r0, tile; mad.lo.u32 %r0, %i, 16, %r0; and.b32 %r1, %i, 15;
+        ld.param.u64 %in, [a]; mad.wide.u32 %in, %i, 16, %in;
+        cp.async.cg.shared.global [%r0], [%in], 16, %r1; cp.async.commit_group;
+        cp.async.ca.shared.global.L2::128B [%r0+512], [%in+8], 8;
+        cp.async.wait_group 0; cp.async.wait_all;
+        ld.shared.v2.u64 {%d0, %d1}, [%r0]; ld.shared.u64 %d2, [%r0+512];
+        xor.b64 %d2, %d2, %d1; st.global.u64 [%out], %d0; st.global.u64 [%out+256], %d2;";
+    let input = words(64);
+    let got = run(
+        &kernel(".shared .align 16 .b8 tile[1024];", body),
+        32,
+        &input,
+        64,
+    );
+    for lane in 0..32 {
+        let kept = lane % 16;
+        let pair = u128::from(input[lane * 2]) | u128::from(input[lane * 2 + 1]) << 64;
+        let pair = if kept == 0 {
+            0
+        } else {
+            pair & !0 >> (128 - 8 * kept)
+        };
+        assert_eq!(got[lane], pair as u64);
+        assert_eq!(got[32 + lane], input[lane * 2 + 1] ^ (pair >> 64) as u64);
+    }
+}

@@ -8,7 +8,7 @@ use super::super::code::{CallSite, Code, Inst, NONE, Op, Place, Slot};
 use super::super::types::Width;
 use super::form::Form;
 use super::unit::{Global, Unit};
-use super::{allocate, arith, control, convert, data, memory};
+use super::{allocate, arith, async_copy, control, convert, data, memory};
 
 /// What a name means inside a function.
 #[derive(Debug, Clone)]
@@ -339,6 +339,7 @@ impl<'a> Decoder<'_, 'a> {
             "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "bar" | "barrier"
             | "vote" | "shfl" | "match" | "redux" | "elect" | "nanosleep" | "pmevent"
             | "setmaxnreg" | "griddepcontrol" => control::decode(self, &mut form, ops),
+            "cp" => async_copy::decode(self, &mut form, ops),
             _ => arith::decode(self, &mut form, ops),
         }
     }

@@ -10,6 +10,7 @@
 mod allocate;
 mod approx;
 mod arith;
+mod async_copy;
 mod bitops;
 mod compare;
 mod control;

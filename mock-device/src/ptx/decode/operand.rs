@@ -3,6 +3,7 @@
 use super::super::PtxError;
 use super::super::ast::{Base, Operand};
 use super::super::code::{Access, ConstValue, Handler, Inst, NONE, Op, Slot};
+use super::super::exec::lanes::op2;
 use super::super::exec::softfloat::{Format, Round, pack, unpack};
 use super::super::exec::special::{self, Special};
 use super::super::types::{Ty, Width};
@@ -257,6 +258,18 @@ impl<'a> Decoder<'_, 'a> {
             Some(_) => return Err(self.syntax(format!("`{name}` is no address"))),
             None => return Err(self.undefined(name)),
         })
+    }
+
+    /// An address's base plus its offset, in a register of its own.
+    pub(super) fn sum(&mut self, address: Address) -> Result<Slot, PtxError> {
+        if address.narrow || address.base == NONE {
+            return Err(self.syntax("a 64-bit base register is wanted"));
+        }
+        let offset = self.source(&Operand::Int((address.offset as i64).into()), Ty::U64)?;
+        let slot = self.register(Width::W64);
+        let add = op2!(u64, u64 => u64, |a, b| a.wrapping_add(b));
+        self.unguarded(|d| d.lanes(add, slot, &[address.base, offset]));
+        Ok(slot)
     }
 
     /// The rows of a vector register, if the operand names one.

@@ -10,9 +10,9 @@ use super::cx::{Cx, LANES, Line};
 use super::warp::{Pause, Warp};
 
 /// Instructions that a warp may run before another one gets its turn.
-const TURN: u32 = 1 << 14;
+const TURN: u32 = 1 << 12;
 /// Turns of warps that a block gets before [`Block::run`] returns.
-const TURNS: u32 = 64;
+const TURNS: u32 = 32;
 /// Barriers of a block.
 pub(in crate::ptx) const BARRIERS: u32 = 16;
 

@@ -85,6 +85,9 @@ impl Warp {
         let invalid = FaultKind::InvalidPc { address };
         let function = cx.function_at(address).ok_or(invalid)?;
         let callee = image.functions.get(function as usize).ok_or(invalid)?;
+        if callee.start == NONE {
+            return Err(invalid);
+        }
         let site = &image.sites[inst.aux as usize];
         let fits = |a: &[Place], b: &[Place]| {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.size() == b.size())

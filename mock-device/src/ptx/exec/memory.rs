@@ -375,3 +375,47 @@ pub(in crate::ptx) fn store128(cx: &mut Cx<'_>, i: &Inst) {
         }
     }
 }
+
+/// `cp.async`: `aux` bytes from the global address in `s[1]` to shared memory;
+/// only the first `s[2]` are read when that is there, the others are zero.
+pub(in crate::ptx) fn copy_to_shared(cx: &mut Cx<'_>, i: &Inst) {
+    let to = addresses(cx, i);
+    let from = *cx.row::<u64>(i.s[1]);
+    let size = u64::from(i.aux);
+    let filled = if i.s[2] == NONE {
+        [i.aux; LANES]
+    } else {
+        *cx.row::<u32>(i.s[2])
+    };
+    let source = Inst {
+        space: Access::Global,
+        ..Inst::new(i.op, i.line)
+    };
+    for lane in lanes(cx.mask) {
+        let count = u64::from(filled[lane]).min(size);
+        let mut bytes = [0u8; 16];
+        if !from[lane].is_multiple_of(size) {
+            let address = from[lane];
+            return cx.fail(FaultKind::MisalignedAddress { address }, lane as u32);
+        }
+        for (at, byte) in bytes.iter_mut().enumerate().take(count as usize) {
+            match cx
+                .views
+                .resolve(&source, lane, from[lane] + at as u64, 1, false)
+            {
+                // SAFETY: `resolve` checked the bounds.
+                Ok(from) => *byte = unsafe { u8::load(from) } as u8,
+                Err(kind) => return cx.fail(kind, lane as u32),
+            }
+        }
+        match cx.views.resolve(i, lane, to[lane], size, true) {
+            Ok(to) => {
+                for (at, byte) in bytes[..size as usize].iter().enumerate() {
+                    // SAFETY: `resolve` checked all `size` bytes.
+                    unsafe { u8::store(to.add(at), (*byte).into()) };
+                }
+            }
+            Err(kind) => return cx.fail(kind, lane as u32),
+        }
+    }
+}
