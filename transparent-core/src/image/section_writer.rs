@@ -95,11 +95,11 @@ impl SectionWriter {
         self.record.raw_len + self.pending.len() as u64
     }
 
-    /// Ends the section: the rest of the data, the chunk table, the header, fsync.
-    /// Returns the length of its file.
+    /// Ends the section: the rest of the data, the chunk table, the header. Returns
+    /// the length of its file, which the commit syncs.
     ///
     /// # Errors
-    /// When the file cannot be written or synced.
+    /// When the file cannot be written.
     pub fn finish(mut self) -> Result<u64, ImageError> {
         let rest = std::mem::take(&mut self.pending);
         if !rest.is_empty() {
@@ -119,11 +119,8 @@ impl SectionWriter {
         covered.extend(&table);
         self.record.checksum = xxh3_64(&covered);
         self.record.file_len = self.end + table.len() as u64;
-        self.file
-            .sync_all()
-            .map_err(|e| ImageError::io("sync", &self.path, e))?;
         let length = self.record.file_len;
-        self.shared.finished(self.record);
+        self.shared.finished(self.record, self.file, self.path);
         Ok(length)
     }
 

@@ -1,6 +1,7 @@
 //! Writes an image under a temporary name and commits it.
 //!
-//! The commit, in order: every section file is synced when it is finished; the
+//! The commit, in order: every section file is synced, which is left to the commit so
+//! that a program that stands still while sections are written need not wait for it; the
 //! manifest is written as `manifest.tmp`, synced and renamed; the folder is synced,
 //! renamed to `ckpt-N` (never over another), and its parent is synced. A process
 //! that dies before the last rename leaves a folder named `.tmp-…`, which is no
@@ -35,11 +36,16 @@ pub(super) struct Shared {
 struct State {
     begun: Vec<String>,
     finished: Vec<SectionRecord>,
+    /// Files of the finished sections, to be synced.
+    files: Vec<(File, PathBuf)>,
 }
 
 impl Shared {
-    pub(super) fn finished(&self, record: SectionRecord) {
-        self.with(|state| state.finished.push(record));
+    pub(super) fn finished(&self, record: SectionRecord, file: File, path: PathBuf) {
+        self.with(|state| {
+            state.finished.push(record);
+            state.files.push((file, path));
+        });
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -181,6 +187,7 @@ impl ImageWriter {
     /// When a section was begun and not finished, or the file system refuses; the
     /// temporary folder is removed then.
     pub fn commit(mut self) -> Result<PathBuf, ImageError> {
+        self.sync_sections()?;
         self.write_manifest()?;
         self.sync_folder(&self.folder)?;
         let target = self.rename_folder()?;
@@ -234,6 +241,13 @@ impl ImageWriter {
             record,
             compression,
         ))
+    }
+
+    pub(super) fn sync_sections(&self) -> Result<(), ImageError> {
+        let files = self.shared.with(|state| std::mem::take(&mut state.files));
+        files.iter().try_for_each(|(file, path)| {
+            file.sync_all().map_err(|e| ImageError::io("sync", path, e))
+        })
     }
 
     pub(super) fn write_manifest(&self) -> Result<(), ImageError> {
