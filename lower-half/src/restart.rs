@@ -3,8 +3,9 @@
 //! The order follows from what depends on what: descriptors first, so that they
 //! take their numbers before a driver opens anything; then the driver and its
 //! log, while the window is still empty (a record owns every byte it needs); host
-//! memory; what the driver must know of host memory; device memory; at last the
-//! threads, which all start together.
+//! memory; what the driver must know of host memory; device memory; the threads'
+//! hosts. Files are rolled back, and terminals set, when nothing can refuse any
+//! more; then the threads start together.
 
 use crate::checkpoint::sections;
 use crate::control::Control;
@@ -59,8 +60,8 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
         options,
     }));
     let control = Control::open(job)?;
-    say(fds::restore(&table, rule(files), &descriptors::is_ours)
-        .context("cannot restore the descriptors")?);
+    fds::restore(&table, rule(files), &descriptors::is_ours)
+        .context("cannot restore the descriptors")?;
     start::init_device(job);
     if job.has_device() {
         device_data::restore_log(&image)?;
@@ -75,6 +76,7 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
     say(attributes::restore(&attributes).context("cannot restore the process's attributes")?);
     fds::rearm_timers(&table)?;
     control.start(job)?;
+    say(fds::settle(&table, rule(files)).context("cannot roll back the job's files")?);
     drop(image);
     restored.resume()
 }

@@ -5,6 +5,8 @@
 //!   of eventfds, sets of epolls, remaining times of timers, positions.
 //! - [`check_restore`] and [`restore`] are the other half, in the fresh process,
 //!   before a driver opens anything.
+//! - [`settle`] changes what others see (files rolled back, terminals set), when
+//!   nothing can refuse the restart any more.
 //!
 //! Descriptors that share an open file description share it again: position and
 //! status flags belong to an [`OpenFile`], numbers to it. One file here is one kind
@@ -36,7 +38,7 @@ pub use eventfd::Eventfd;
 pub use kernel::KernelFile;
 pub use pipe::Pipe;
 pub use regular::{FilesRule, Regular};
-pub use restore::{Note, RestoreError, check_restore, rearm_timers, restore};
+pub use restore::{Note, RestoreError, check_restore, rearm_timers, restore, settle};
 pub use standard::{Standard, StandardStreams};
 pub use terminal::{Modes, Terminal};
 pub use timerfd::Timerfd;

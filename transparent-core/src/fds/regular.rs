@@ -105,9 +105,13 @@ impl Regular {
         }
     }
 
-    /// Truncates where the rule says so, and seeks. `fd` is what [`Self::open`]
-    /// gave.
-    pub(super) fn settle(&self, fd: i32, flags: i32, rule: FilesRule) -> std::io::Result<()> {
+    /// Goes to the position it had. `fd` is what [`Self::open`] gave.
+    pub(super) fn seek(&self, fd: i32) -> std::io::Result<()> {
+        sys::descriptor::seek(fd, self.position, libc::SEEK_SET).map(drop)
+    }
+
+    /// Truncates where the rule says so.
+    pub(super) fn roll_back(&self, fd: i32, flags: i32, rule: FilesRule) -> std::io::Result<()> {
         let can_write = flags & libc::O_ACCMODE != libc::O_RDONLY;
         if self.written && can_write && rule == FilesRule::Rollback {
             let size = sys::descriptor::fstat(fd)?.st_size as u64;
@@ -115,6 +119,6 @@ impl Regular {
                 sys::descriptor::truncate(fd, self.identity.size)?;
             }
         }
-        sys::descriptor::seek(fd, self.position, libc::SEEK_SET).map(drop)
+        Ok(())
     }
 }

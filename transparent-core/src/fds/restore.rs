@@ -1,8 +1,11 @@
 //! Puts descriptors back: everything is opened out of sight and compared first, and
-//! only when all of it can be had are numbers taken and files truncated.
+//! only when all of it can be had are numbers taken. What others can see (files
+//! truncated, terminals set) is a step of its own, [`settle`]: a restart that fails
+//! on the way to it has changed nothing outside of its process.
 
 use super::regular::FilesRule;
-use super::{FdTable, Kind, OpenFile, look, standard};
+use super::standard::{self, Standard};
+use super::{FdTable, Kind, OpenFile, look};
 use crate::{Refusal, sys};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -49,8 +52,8 @@ pub fn check_restore(table: &FdTable, rule: FilesRule) -> Vec<Refusal> {
     }
 }
 
-/// Restores the table. Descriptors of `is_ours` stay; all others that the process
-/// has and the table has not are closed.
+/// Restores the table; [`settle`] is to follow. Descriptors of `is_ours` stay; all
+/// others that the process has and the table has not are closed.
 ///
 /// # Errors
 /// [`RestoreError::Refused`] before anything was changed; else the process is of no
@@ -59,10 +62,9 @@ pub fn restore(
     table: &FdTable,
     rule: FilesRule,
     is_ours: &dyn Fn(i32) -> bool,
-) -> Result<Vec<Note>, RestoreError> {
+) -> Result<(), RestoreError> {
     let _limit = RaisedLimit::new(table);
     let made = Made::new(table, rule)?;
-    let mut notes = Vec::new();
     let keep: Vec<i32> = made.descriptors();
     let open = look::open_numbers().map_err(|source| RestoreError::Failed {
         action: "list",
@@ -82,9 +84,51 @@ pub fn restore(
             .map_err(failed("put back", number))?;
     }
     for file in 0..table.files.len() {
-        made.settle(file, rule, &mut notes)?;
+        made.complete(file)?;
+    }
+    Ok(())
+}
+
+/// What a restart changes outside of its process: truncates files where `rule` says
+/// so, and sets terminals and the flags of shared standard streams. For the end of a
+/// restart, when nothing can refuse it any more. Returns what could not be set.
+///
+/// # Errors
+/// When a file cannot be truncated: it may not have been rolled back.
+pub fn settle(table: &FdTable, rule: FilesRule) -> Result<Vec<Note>, RestoreError> {
+    let mut notes = Vec::new();
+    for (file, open) in table.files.iter().enumerate() {
+        let mut users = table.descriptors.iter().map(|d| (d.file, d.number));
+        let Some((_, fd)) = users.find(|(of, _)| *of as usize == file) else {
+            continue;
+        };
+        match &open.kind {
+            Kind::Regular(regular) => regular
+                .roll_back(fd, open.flags, rule)
+                .map_err(failed("roll back the file of", fd))?,
+            Kind::Standard(standard) => set_stream(standard, open.flags, fd, &mut notes),
+            _ => {}
+        }
     }
     Ok(notes)
+}
+
+fn set_stream(standard: &Standard, flags: i32, fd: i32, notes: &mut Vec<Note>) {
+    let wanted = flags & (libc::O_NONBLOCK | libc::O_APPEND);
+    let now = sys::descriptor::fcntl(fd, libc::F_GETFL, 0).unwrap_or(wanted);
+    if now & libc::O_NONBLOCK != wanted & libc::O_NONBLOCK {
+        let flags = now & !libc::O_NONBLOCK | wanted & libc::O_NONBLOCK;
+        if let Err(e) = sys::descriptor::fcntl(fd, libc::F_SETFL, flags) {
+            notes.push(format!("descriptor {fd} keeps its O_NONBLOCK: {e}"));
+        }
+    }
+    if let Some(modes) = &standard.modes
+        && let Err(e) = modes.apply(fd)
+    {
+        notes.push(format!(
+            "the terminal of descriptor {fd} keeps its modes: {e}"
+        ));
+    }
 }
 
 /// Starts the timers once more with what they had left. For the end of a restart,
@@ -226,44 +270,17 @@ impl<'a> Made<'a> {
     }
 
     /// What can be done only when every number is taken.
-    fn settle(
-        &self,
-        file: usize,
-        rule: FilesRule,
-        notes: &mut Vec<Note>,
-    ) -> Result<(), RestoreError> {
+    fn complete(&self, file: usize) -> Result<(), RestoreError> {
         let open = &self.table.files[file];
-        let number = self
-            .table
-            .descriptors
-            .iter()
+        let mut users = self.table.descriptors.iter();
+        let number = users
             .find(|d| d.file as usize == file)
             .map_or(-1, |d| d.number);
         let fd = self.source(file, number);
         match &open.kind {
-            Kind::Regular(regular) => regular
-                .settle(fd, open.flags, rule)
-                .map_err(failed("roll back the file of", number)),
+            Kind::Regular(regular) => regular.seek(fd).map_err(failed("seek in", number)),
             Kind::Timerfd(timer) => timer.arm(fd).map_err(failed("start the timer of", number)),
             Kind::Epoll(epoll) => epoll.fill(fd).map_err(failed("fill the set of", number)),
-            Kind::Standard(standard) => {
-                let wanted = open.flags & (libc::O_NONBLOCK | libc::O_APPEND);
-                let now = sys::descriptor::fcntl(fd, libc::F_GETFL, 0).unwrap_or(wanted);
-                if now & libc::O_NONBLOCK != wanted & libc::O_NONBLOCK {
-                    let flags = now & !libc::O_NONBLOCK | wanted & libc::O_NONBLOCK;
-                    if let Err(e) = sys::descriptor::fcntl(fd, libc::F_SETFL, flags) {
-                        notes.push(format!("descriptor {number} keeps its O_NONBLOCK: {e}"));
-                    }
-                }
-                if let Some(modes) = &standard.modes
-                    && let Err(e) = modes.apply(fd)
-                {
-                    notes.push(format!(
-                        "the terminal of descriptor {number} keeps its modes: {e}"
-                    ));
-                }
-                Ok(())
-            }
             _ => Ok(()),
         }
     }

@@ -61,6 +61,7 @@ impl Harness {
     fn restore(&self, table: &FdTable, rule: FilesRule) {
         self.close_all();
         restore(table, rule, &self.is_ours()).unwrap();
+        assert_eq!(settle(table, rule).unwrap(), Vec::<String>::new());
         let open: Vec<i32> = self.program();
         let expected: Vec<i32> = table.descriptors.iter().map(|d| d.number).collect();
         assert_eq!(open, expected, "more or less than the table has");
@@ -182,6 +183,11 @@ fn the_rule_decides_about_files_that_were_written() {
         let refused = check_restore(&table, FilesRule::Refuse);
         assert!(refused[0].to_string().contains("out"), "{refused:?}");
         harness.restore(&table, FilesRule::Keep);
+        assert_eq!(fs::read(&path).unwrap(), b"one two");
+        assert_eq!(position(20), 3);
+        harness.close_all();
+        restore(&table, FilesRule::Rollback, &harness.is_ours()).unwrap();
+        // A restart can still fail after this step: others must see no change.
         assert_eq!(fs::read(&path).unwrap(), b"one two");
         assert_eq!(position(20), 3);
         harness.restore(&table, FilesRule::Rollback);
