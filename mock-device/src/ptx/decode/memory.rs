@@ -5,7 +5,8 @@ use super::super::ast::Operand;
 use super::super::code::{Access, Handler, Inst, NONE, Op};
 use super::super::exec::atomic::{self, rmw, rmw_vector};
 use super::super::exec::cx::Cx;
-use super::super::exec::memory::{load, load128, store, store128};
+use super::super::exec::lanes::wide;
+use super::super::exec::memory::{load, load_wide, load128, store, store_wide, store128};
 use super::super::exec::softfloat::{self, Format, Round, pack, unpack};
 use super::super::types::{Ty, Width};
 use super::form::Form;
@@ -126,28 +127,39 @@ fn emit_fence(d: &mut Decoder<'_, '_>) {
     d.emit(Inst::new(Op::Lanes(barrier), 0));
 }
 
+/// The handler for this processor.
+macro_rules! either {
+    ($f:ident, $wide:ident, $m:ty, $r:ty) => {
+        Some(if wide() {
+            $wide::<$m, $r> as Handler
+        } else {
+            $f::<$m, $r> as Handler
+        })
+    };
+}
+
 /// Handlers for a memory type and the width of the register.
 macro_rules! by_cell {
-    ($f:ident, $ty:expr, $width:expr) => {
+    ($f:ident, $wide:ident, $ty:expr, $width:expr) => {
         match ($ty, $width) {
-            (Ty::U8 | Ty::B8, Width::W16) => Some($f::<u8, u16> as Handler),
-            (Ty::U8 | Ty::B8, Width::W32) => Some($f::<u8, u32> as Handler),
-            (Ty::U8 | Ty::B8, Width::W64) => Some($f::<u8, u64> as Handler),
-            (Ty::S8, Width::W16) => Some($f::<i8, u16> as Handler),
-            (Ty::S8, Width::W32) => Some($f::<i8, u32> as Handler),
-            (Ty::S8, Width::W64) => Some($f::<i8, u64> as Handler),
-            (Ty::U16 | Ty::B16 | Ty::F16 | Ty::BF16, Width::W16) => Some($f::<u16, u16> as Handler),
-            (Ty::U16 | Ty::B16, Width::W32) => Some($f::<u16, u32> as Handler),
-            (Ty::U16 | Ty::B16, Width::W64) => Some($f::<u16, u64> as Handler),
-            (Ty::S16, Width::W16) => Some($f::<i16, u16> as Handler),
-            (Ty::S16, Width::W32) => Some($f::<i16, u32> as Handler),
-            (Ty::S16, Width::W64) => Some($f::<i16, u64> as Handler),
+            (Ty::U8 | Ty::B8, Width::W16) => either!($f, $wide, u8, u16),
+            (Ty::U8 | Ty::B8, Width::W32) => either!($f, $wide, u8, u32),
+            (Ty::U8 | Ty::B8, Width::W64) => either!($f, $wide, u8, u64),
+            (Ty::S8, Width::W16) => either!($f, $wide, i8, u16),
+            (Ty::S8, Width::W32) => either!($f, $wide, i8, u32),
+            (Ty::S8, Width::W64) => either!($f, $wide, i8, u64),
+            (Ty::U16 | Ty::B16 | Ty::F16 | Ty::BF16, Width::W16) => either!($f, $wide, u16, u16),
+            (Ty::U16 | Ty::B16, Width::W32) => either!($f, $wide, u16, u32),
+            (Ty::U16 | Ty::B16, Width::W64) => either!($f, $wide, u16, u64),
+            (Ty::S16, Width::W16) => either!($f, $wide, i16, u16),
+            (Ty::S16, Width::W32) => either!($f, $wide, i16, u32),
+            (Ty::S16, Width::W64) => either!($f, $wide, i16, u64),
             (Ty::U32 | Ty::B32 | Ty::S32 | Ty::F32 | Ty::F16x2 | Ty::BF16x2, Width::W32) => {
-                Some($f::<u32, u32> as Handler)
+                either!($f, $wide, u32, u32)
             }
-            (Ty::U32 | Ty::B32, Width::W64) => Some($f::<u32, u64> as Handler),
-            (Ty::S32, Width::W64) => Some($f::<i32, u64> as Handler),
-            (Ty::U64 | Ty::B64 | Ty::S64 | Ty::F64, Width::W64) => Some($f::<u64, u64> as Handler),
+            (Ty::U32 | Ty::B32, Width::W64) => either!($f, $wide, u32, u64),
+            (Ty::S32, Width::W64) => either!($f, $wide, i32, u64),
+            (Ty::U64 | Ty::B64 | Ty::S64 | Ty::F64, Width::W64) => either!($f, $wide, u64, u64),
             _ => None,
         }
     };
@@ -169,14 +181,15 @@ fn ld<'a>(d: &mut Decoder<'_, 'a>, f: &mut Form<'_>, ops: &[Operand<'a>]) -> Don
         inst.d = slot;
         let handler = match (ty, width) {
             (Ty::B128, Width::W128) => Some(load128 as Handler),
-            _ => by_cell!(load, ty, width),
+            _ => by_cell!(load, load_wide, ty, width),
         };
         inst.op = Op::Access(handler.ok_or_else(|| f.unsupported())?);
     } else {
         let (list, width) = vector_rows(d, f, target, count, ty, true)?;
         inst.list = list.into();
         inst.list_is_def = true;
-        let handler = by_cell!(load, ty, width).filter(|_| count as u32 * ty.size() <= 32);
+        let handler =
+            by_cell!(load, load_wide, ty, width).filter(|_| count as u32 * ty.size() <= 32);
         inst.op = Op::Access(handler.ok_or_else(|| f.unsupported())?);
     }
     d.emit(inst);
@@ -255,13 +268,14 @@ fn st<'a>(d: &mut Decoder<'_, 'a>, f: &mut Form<'_>, ops: &[Operand<'a>]) -> Don
         inst.s[1] = slot;
         let handler = match (ty, width) {
             (Ty::B128, Width::W128) => Some(store128 as Handler),
-            _ => by_cell!(store, ty, width),
+            _ => by_cell!(store, store_wide, ty, width),
         };
         inst.op = Op::Access(handler.ok_or_else(|| f.unsupported())?);
     } else {
         let (list, width) = vector_rows(d, f, source, count, ty, false)?;
         inst.list = list.into();
-        let handler = by_cell!(store, ty, width).filter(|_| count as u32 * ty.size() <= 32);
+        let handler =
+            by_cell!(store, store_wide, ty, width).filter(|_| count as u32 * ty.size() <= 32);
         inst.op = Op::Access(handler.ok_or_else(|| f.unsupported())?);
     }
     if ordered {

@@ -141,16 +141,23 @@ impl<'a> Cx<'a> {
         unsafe { &*self.at(slot).cast() }
     }
 
+    /// A destination's lanes; only those in `mask` may be written.
+    #[inline(always)]
+    pub(in crate::ptx) fn row_mut<T: Lane>(&mut self, slot: Slot) -> &mut [T; LANES] {
+        // SAFETY: as in `row`; a destination is never a constant row.
+        unsafe { &mut *self.regs.add(slot as usize).cast() }
+    }
+
     /// Stores the executing lanes.
     #[inline(always)]
     pub(in crate::ptx) fn put<T: Lane>(&mut self, slot: Slot, values: &[T; LANES]) {
-        // SAFETY: as in `row`; a destination is never a constant row.
-        let row: &mut [T; LANES] = unsafe { &mut *self.regs.add(slot as usize).cast() };
-        if self.mask == !0 {
+        let mask = self.mask;
+        let row = self.row_mut::<T>(slot);
+        if mask == !0 {
             *row = *values;
         } else {
             for lane in 0..LANES {
-                row[lane] = if self.mask >> lane & 1 != 0 {
+                row[lane] = if mask >> lane & 1 != 0 {
                     values[lane]
                 } else {
                     row[lane]

@@ -94,7 +94,7 @@ impl<'a> Views<'a> {
         len: u64,
         write: bool,
     ) -> Result<*mut u8, FaultKind> {
-        let entry = (std::ptr::from_ref(i) as usize / size_of::<Inst>()) % CACHE;
+        let entry = entry(i);
         let region = &self.cache[entry];
         let offset = address.wrapping_sub(region.start);
         let size = region.end - region.start;
@@ -122,6 +122,39 @@ impl<'a> Views<'a> {
         self.cache[entry] = region;
         // SAFETY: within the region, which its maker keeps mapped.
         Ok(unsafe { region.host.add((address - region.start) as usize) })
+    }
+
+    /// Where an access of `len` bytes lies, if all lanes of `mask` are aligned
+    /// and in bounds of one piece of memory that is already known: the address
+    /// of its first byte and the host pointer to it. `None` says nothing:
+    /// `resolve` then finds out lane by lane.
+    #[inline(always)]
+    fn together(
+        &self,
+        i: &Inst,
+        at: &[u64; LANES],
+        mask: u32,
+        len: u64,
+        write: bool,
+    ) -> Option<(u64, *mut u8)> {
+        let (start, size, host) = match i.space {
+            Access::Shared => (0, self.shared_len.into(), self.shared),
+            Access::Global => {
+                let region = &self.cache[entry(i)];
+                if write && !region.writable {
+                    return None;
+                }
+                (region.start, region.end - region.start, region.host)
+            }
+            _ => return None,
+        };
+        let last = size.checked_sub(len)?;
+        let mut good = 0;
+        for (lane, address) in at.iter().enumerate() {
+            let fits = address.wrapping_sub(start) <= last && address & (len - 1) == 0;
+            good |= u32::from(fits) << lane;
+        }
+        (mask & !good == 0).then_some((start, host))
     }
 
     #[inline(always)]
@@ -178,6 +211,12 @@ impl<'a> Views<'a> {
         // SAFETY: within the slice; it is only read from, as `write` is false.
         Ok(unsafe { self.params.as_ptr().add(address as usize).cast_mut() })
     }
+}
+
+/// The cache entry that an instruction uses.
+#[inline(always)]
+fn entry(i: &Inst) -> usize {
+    (std::ptr::from_ref(i) as usize / size_of::<Inst>()) % CACHE
 }
 
 /// The address as a debugger would show it.
@@ -273,10 +312,30 @@ macro_rules! cut {
 cut!(u16, u32, u64);
 
 /// `ld`: into `d`, or into the rows of `list`.
+#[inline(always)]
 pub(in crate::ptx) fn load<M: Cell, R: Cut>(cx: &mut Cx<'_>, i: &Inst) {
     let at = addresses(cx, i);
     let size = size_of::<M>();
     if i.list.is_empty() {
+        if let Some((start, host)) = cx.views.together(i, &at, cx.mask, size as u64, false) {
+            let one = |lane: usize| {
+                // SAFETY: `together` checked bounds and alignment of the lanes
+                // that execute, and only they are asked for.
+                let from = unsafe { host.add(at[lane].wrapping_sub(start) as usize) };
+                // SAFETY: as above.
+                R::cut(unsafe { M::load(from) })
+            };
+            // Straight into the row: a vector copy of lanes just stored one by
+            // one would stall the processor.
+            let mask = cx.mask;
+            let row = cx.row_mut::<R>(i.d);
+            if mask == !0 {
+                (0..LANES).for_each(|lane| row[lane] = one(lane));
+            } else {
+                lanes(mask).for_each(|lane| row[lane] = one(lane));
+            }
+            return;
+        }
         let mut out = [R::default(); LANES];
         for lane in lanes(cx.mask) {
             match cx.views.resolve(i, lane, at[lane], size as u64, false) {
@@ -310,11 +369,27 @@ pub(in crate::ptx) fn load<M: Cell, R: Cut>(cx: &mut Cx<'_>, i: &Inst) {
 }
 
 /// `st`: from `s[1]`, or from the rows of `list`.
+#[inline(always)]
 pub(in crate::ptx) fn store<M: Cell, R: Cut>(cx: &mut Cx<'_>, i: &Inst) {
     let at = addresses(cx, i);
     let size = size_of::<M>();
     if i.list.is_empty() {
         let values = *cx.row::<R>(i.s[1]);
+        if let Some((start, host)) = cx.views.together(i, &at, cx.mask, size as u64, true) {
+            let one = |lane: usize| {
+                // SAFETY: `together` checked bounds, alignment and the right to
+                // write for the lanes that execute, and only they are asked for.
+                let to = unsafe { host.add(at[lane].wrapping_sub(start) as usize) };
+                // SAFETY: as above.
+                unsafe { M::store(to, values[lane].whole()) };
+            };
+            if cx.mask == !0 {
+                (0..LANES).for_each(one);
+            } else {
+                lanes(cx.mask).for_each(one);
+            }
+            return;
+        }
         for lane in lanes(cx.mask) {
             match cx.views.resolve(i, lane, at[lane], size as u64, true) {
                 // SAFETY: `resolve` checked bounds, alignment and the right to write.
@@ -340,6 +415,18 @@ pub(in crate::ptx) fn store<M: Cell, R: Cut>(cx: &mut Cx<'_>, i: &Inst) {
             Err(kind) => return cx.fail(kind, lane as u32),
         }
     }
+}
+
+/// [`load`] for processors with AVX2.
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+pub(in crate::ptx) fn load_wide<M: Cell, R: Cut>(cx: &mut Cx<'_>, i: &Inst) {
+    load::<M, R>(cx, i);
+}
+
+/// [`store`] for processors with AVX2.
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma"))]
+pub(in crate::ptx) fn store_wide<M: Cell, R: Cut>(cx: &mut Cx<'_>, i: &Inst) {
+    store::<M, R>(cx, i);
 }
 
 /// `ld.b128` into `d`.
