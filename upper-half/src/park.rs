@@ -224,6 +224,9 @@ impl Parked {
     /// Takes the signals that are pending for the whole process; one thread
     /// queues them again. (Only the first thread may do that unchanged.)
     fn take_shared(&self) {
+        // The controller's own, such as a SIGPIPE of its last write, must not reach
+        // the application. They are taken first, as the kernel would.
+        drop(take_private());
         let mut shared = Vec::new();
         while let Some(info) = sys::take_signal(u64::MAX) {
             if !is_ours(&info) {

@@ -33,6 +33,7 @@ const FAULTS: u64 = bit(libc::SIGSEGV)
 const HOLD: u64 = !(FAULTS | bit(libc::SIGSYS));
 const SA_RESTORER: u64 = 0x0400_0000;
 const SA_SIGINFO: u64 = libc::SA_SIGINFO as u64;
+const SA_RESETHAND: u64 = 0x8000_0000;
 const SIGNALS: usize = 65;
 
 /// Actions of one process as the application set them.
@@ -44,6 +45,8 @@ pub(crate) struct Actions {
     /// Whether the application asked for SA_SIGINFO. The kernel is always
     /// asked: without it `siginfo` stays unwritten.
     siginfo: [bool; SIGNALS],
+    /// What the kernel was told for handlers that it takes out as it calls them.
+    once: [Option<KernelAction>; SIGNALS],
     /// Actions for SIGSYS and the park signal, which the kernel never sees.
     own: [KernelAction; 2],
     /// Memory of `handlers` when it is not the table page.
@@ -65,6 +68,7 @@ impl Actions {
             handlers: (abi::TABLE as *mut u64).wrapping_add(slot::HANDLERS),
             mask_bits: [0; SIGNALS],
             siginfo: [false; SIGNALS],
+            once: [None; SIGNALS],
             own: [KernelAction::default(); 2],
             _private: None,
         })
@@ -78,6 +82,7 @@ impl Actions {
             handlers: memory.as_mut_ptr(),
             mask_bits: self.mask_bits,
             siginfo: self.siginfo,
+            once: self.once,
             own: self.own,
             _private: Some(memory),
         })
@@ -147,10 +152,24 @@ impl Actions {
             kernel.handler = SIGNAL_WRAPPER;
             kernel.flags |= SA_SIGINFO;
         }
+        // Known before the kernel can take the handler out.
+        let once = new.handler > 1 && new.flags & SA_RESETHAND != 0;
+        self.once[signal as usize] = once.then_some(kernel);
         sys::sigaction(signal, Some(&kernel))?;
         self.mask_bits[signal as usize] = new.mask & OURS;
         self.siginfo[signal as usize] = new.flags & SA_SIGINFO != 0;
         Ok(old)
+    }
+
+    /// A signal is sent again although the kernel called the wrapper for it: a
+    /// handler that the kernel has taken out by that (SA_RESETHAND) is put back, or
+    /// the signal would do its default action instead.
+    fn put_back(&self, signal: i32) {
+        if let Some(Some(action)) = self.once.get(signal as usize)
+            && sys::sigaction(signal, None).is_ok_and(|now| now.handler == 0)
+        {
+            let _ = sys::sigaction(signal, Some(action));
+        }
     }
 
     /// Everything that a restart needs.
@@ -235,6 +254,8 @@ pub(crate) extern "C" fn held_signal(signal: i32, info: &SigInfo, frame: &mut Fr
         forward(info);
         return;
     };
+    // SAFETY: the thread itself asks; nothing else is borrowed.
+    unsafe { record.actions() }.put_back(signal);
     if record.pending.fetch_or(MASK_RESTORE, SeqCst) & MASK_RESTORE == 0 {
         // SAFETY: only this thread uses its saved mask.
         unsafe { *record.saved_mask.get() = frame.mask };

@@ -108,6 +108,11 @@ fn signals_are_as_natively() {
 }
 
 #[test]
+fn handlers_that_are_to_run_once_do_so() {
+    same_as_native(&[name(&compile("once.c", &[]))], Some("3000"));
+}
+
+#[test]
 fn children_are_as_natively() {
     same_as_native(&[name(&compile("children.c", &[]))], Some("3000"));
 }

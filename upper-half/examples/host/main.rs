@@ -152,6 +152,9 @@ fn control() {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
             std::thread::sleep(Duration::from_micros((random >> 33) % (2 * every) + 1));
+            // A signal of the controller's own, which no program may ever see.
+            // SAFETY: a signal to this very thread.
+            unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGPIPE) };
             match upper_half::park(Instant::now() + Duration::from_secs(2)) {
                 Ok(parked) => {
                     let state = parked.state();
