@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// How long a checkpoint at an interval may take to quiesce.
 const INTERVAL_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a job without a socket waits until it tries to make one again.
+const RETRY: Duration = Duration::from_secs(60);
 /// How long a client may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest request.
@@ -55,24 +57,33 @@ impl Control {
         spawn_quiet("gpuckpt-control", move || self.serve(job))
     }
 
-    fn serve(mut self, job: &'static Job) {
-        let mut due = job.options.interval.map(|every| Instant::now() + every);
+    /// Checkpoints at intervals go on also while there is no socket: its folder may
+    /// be gone (a logout), its disk full, or every descriptor in use.
+    fn serve(self, job: &'static Job) {
+        let next = || Instant::now().checked_add(job.options.interval?);
+        let mut control = Some(self);
+        let mut due = next();
         loop {
-            match self.wait(due) {
+            let event = match &control {
+                Some(control) => control.wait(due),
+                None => wait_without_socket(due),
+            };
+            match event {
                 Wait::Client(stream) => serve_client(job, stream),
                 Wait::Due => {
                     take_by_interval(job);
-                    due = job.options.interval.map(|every| Instant::now() + every);
+                    due = next();
+                    control = control.or_else(|| Self::open(job).ok());
                 }
-                Wait::Lost => match Self::open(job) {
-                    Ok(again) => self = again,
-                    Err(error) => {
+                Wait::Lost => {
+                    let again = Self::open(job);
+                    if let (Err(error), Some(_)) = (&again, &control) {
                         report::line(format_args!(
-                            "the control socket is gone and cannot be made again: {error:#}"
+                            "the control socket is gone and cannot be made again: {error:#}; it is tried again every minute"
                         ));
-                        return;
                     }
-                },
+                    control = again.ok();
+                }
             }
         }
     }
@@ -117,6 +128,20 @@ impl Control {
             if !self.path.exists() {
                 return Wait::Lost;
             }
+        }
+    }
+}
+
+fn wait_without_socket(due: Option<Instant>) -> Wait {
+    let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
+    match until_due {
+        Some(left) if left < RETRY => {
+            std::thread::sleep(left);
+            Wait::Due
+        }
+        _ => {
+            std::thread::sleep(RETRY);
+            Wait::Lost
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Where the parts of an installation are: everything is found from the running
 //! executable, `PREFIX/libexec/gpuckpt/gpuckpt-lower`.
 
-use anyhow::{Context, Result};
+use crate::control::private_directory;
+use anyhow::{Context, Result, bail};
 use lower_half::config::{Bytes, Device};
+use lower_half::protocol::socket_dir;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Paths of one installation.
@@ -85,8 +88,9 @@ impl Layout {
     /// the environment again before the program sees it.
     pub(crate) fn with_preload(&self, env: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
         let mut value = Vec::new();
+        let prefix = self.preloadable_prefix()?;
         for name in PRELOADED {
-            let path = self.prefix.join("lib/gpuckpt").join(name);
+            let path = prefix.join("lib/gpuckpt").join(name);
             anyhow::ensure!(
                 path.exists(),
                 "{} is missing: the installation is incomplete",
@@ -97,12 +101,6 @@ impl Layout {
             }
             value.extend_from_slice(path.as_os_str().as_bytes());
         }
-        let prefix = self.prefix.as_os_str().as_bytes();
-        anyhow::ensure!(
-            !prefix.iter().any(|byte| matches!(byte, b':' | b' ')),
-            "gpuckpt is installed under {}: the dynamic linker cannot preload from a path with a blank or a colon; install it elsewhere",
-            self.prefix.display()
-        );
         let mut rest = Vec::with_capacity(env.len() + 1);
         let mut user: &[u8] = b"";
         for entry in env {
@@ -119,6 +117,40 @@ impl Layout {
         }
         rest.push(entry);
         Ok(rest)
+    }
+
+    /// The prefix under a name without blanks and colons, which end a path in
+    /// LD_PRELOAD: itself, or a link to it in our private folder.
+    fn preloadable_prefix(&self) -> Result<PathBuf> {
+        let splits = |path: &Path| {
+            path.as_os_str()
+                .as_bytes()
+                .iter()
+                .any(|byte| matches!(byte, b':' | b' '))
+        };
+        if !splits(&self.prefix) {
+            return Ok(self.prefix.clone());
+        }
+        let folder = socket_dir();
+        private_directory(&folder)?;
+        let found = std::fs::metadata(&self.prefix)?;
+        let link = folder.join(format!("prefix-{:x}-{:x}", found.dev(), found.ino()));
+        if splits(&link) {
+            bail!(
+                "the dynamic linker cannot preload from a path with a blank or a colon, and both {} and {} have one; set XDG_RUNTIME_DIR to a folder without",
+                self.prefix.display(),
+                folder.display()
+            );
+        }
+        if std::fs::read_link(&link).ok().as_ref() != Some(&self.prefix) {
+            // Made under another name and renamed: a link that is being used stays whole.
+            let fresh = folder.join(format!(".prefix-{}", std::process::id()));
+            let _ = std::fs::remove_file(&fresh);
+            std::os::unix::fs::symlink(&self.prefix, &fresh)
+                .and_then(|()| std::fs::rename(&fresh, &link))
+                .with_context(|| format!("cannot make the link {}", link.display()))?;
+        }
+        Ok(link)
     }
 }
 

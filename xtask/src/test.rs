@@ -13,7 +13,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     };
     sh::run(
         sh::cargo()
-            .args(["test", "--workspace"])
+            .args(["test", "--workspace", "--no-fail-fast"])
             .args(args)
             .envs(setup::environment(&tools, &tree)),
     )
