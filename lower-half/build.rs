@@ -1,5 +1,5 @@
-//! Exports the descriptor wrappers of `descriptors.rs` from the executable, so
-//! that the libraries it loads resolve them before libc's own.
+//! Exports the wrappers of `descriptors.rs` and `threads.rs` from the executable,
+//! so that the libraries it loads resolve them before libc's own.
 
 const EXPORTED: &[&str] = &[
     "open",
@@ -29,6 +29,7 @@ const EXPORTED: &[&str] = &[
     "close",
     "fclose",
     "closedir",
+    "pthread_create",
 ];
 
 fn main() {

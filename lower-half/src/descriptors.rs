@@ -299,7 +299,7 @@ pub unsafe extern "C" fn fopen64(path: *const c_char, mode: *const c_char) -> *m
 }
 
 /// A function of libc's that this file replaces, found once.
-fn next(cell: &AtomicUsize, name: &std::ffi::CStr) -> usize {
+pub(crate) fn next(cell: &AtomicUsize, name: &std::ffi::CStr) -> usize {
     let mut found = cell.load(Ordering::Relaxed);
     if found == 0 {
         // SAFETY: RTLD_NEXT and a C string; the executable is never unloaded.

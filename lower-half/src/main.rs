@@ -20,6 +20,7 @@ mod report;
 mod restart;
 mod start;
 mod summary;
+mod threads;
 
 use std::ffi::{CStr, c_char, c_int};
 
