@@ -182,11 +182,11 @@ fn save(
     progress: Progress<'_>,
 ) -> Result<Saved, Failure> {
     fault::at("host").map_err(Failure::failed)?;
+    let attributes = attributes_and_signals(parked)?;
     let state = parked.state();
     let upper = upper_ranges();
     let plan = memory::plan(&upper, &[]).map_err(Failure::found)?;
     let table = fds::capture(&descriptors::is_ours, &job.streams).map_err(Failure::found)?;
-    let attributes = attributes::capture().map_err(Failure::failed)?;
     let stats = plan
         .save(writer, &mut |done, total| progress("host", done, total))
         .map_err(Failure::failed)?;
@@ -232,6 +232,21 @@ fn save(
         host: stats.bytes,
         device,
     })
+}
+
+/// The attributes, with interval timers as they were when the last signal was taken:
+/// one that expires between the two would be lost to the image, or raised twice.
+fn attributes_and_signals(parked: &upper_half::Parked) -> Result<attributes::Attributes, Failure> {
+    // Signals that come without end are in the image as often as they fit there.
+    const ROUNDS: usize = 1000;
+    let mut rounds = 0;
+    loop {
+        let attributes = attributes::capture().map_err(Failure::failed)?;
+        rounds += 1;
+        if !parked.take_signals() || rounds == ROUNDS {
+            return Ok(attributes);
+        }
+    }
 }
 
 fn commit(writer: ImageWriter) -> Result<std::path::PathBuf, Failure> {

@@ -92,7 +92,7 @@ pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
         let events = EVENTS.load(SeqCst);
         let (total, missing) = ask_all(epoch, round);
         if missing == 0 {
-            parked.take_shared();
+            parked.take_signals();
             return Ok(parked);
         }
         if Instant::now() >= deadline {
@@ -221,9 +221,11 @@ impl Parked {
     /// Lets everybody run on.
     pub fn release(self) {}
 
-    /// Takes the signals that are pending for the whole process; one thread
-    /// queues them again. (Only the first thread may do that unchanged.)
-    fn take_shared(&self) {
+    /// Takes the signals that are pending for the whole process into the state; one
+    /// thread queues them again as it resumes. True when there were any. Whoever saves
+    /// what raises signals (interval timers) calls this afterwards, and saves it again
+    /// when it was true: what was raised before the one is then not raised by the other.
+    pub fn take_signals(&self) -> bool {
         // The controller's own, such as a SIGPIPE of its last write, must not reach
         // the application. They are taken first, as the kernel would.
         drop(take_private());
@@ -234,17 +236,19 @@ impl Parked {
             }
         }
         if shared.is_empty() {
-            return;
+            return false;
         }
         let pid = sys::getpid() as i32;
         let list = threads::lock();
         // SAFETY: the list's lock is held.
         let mut records = list.list.iter().map(|r| unsafe { r.get() });
+        // Only the first thread may queue every signal unchanged.
         let first = records.clone().find(|r| r.tid.load(Relaxed) == pid);
         if let Some(record) = first.or_else(|| records.next()) {
             // SAFETY: the thread is parked.
-            unsafe { (*record.slot.get()).shared = shared };
+            unsafe { (*record.slot.get()).shared.append(&mut shared) };
         }
+        true
     }
 }
 

@@ -127,6 +127,10 @@ fn save_once() {
                 unsafe { libc::_exit(125) }
             }
         };
+        // A signal that comes when everybody is parked belongs to the state, once.
+        // SAFETY: a signal to this process, which every thread of it blocks.
+        unsafe { libc::kill(libc::getpid(), libc::SIGURG) };
+        assert!(parked.take_signals() && !parked.take_signals());
         let status = match image::save(file, parked.state()) {
             Ok(()) => 85,
             Err(error) => {
