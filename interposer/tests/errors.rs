@@ -278,6 +278,39 @@ fn callbacks_run_in_stream_order_and_are_drained() {
     });
 }
 
+#[test]
+fn objects_may_end_while_the_device_is_drained() {
+    alone("objects_may_end_while_the_device_is_drained", &[], || {
+        let context = primary();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let busy = || !stop.load(std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                ok("cuCtxSetCurrent", &[context]);
+                while busy() {
+                    let stream: u64 = get("cuStreamCreate", &[1]);
+                    ok("cuStreamDestroy_v2", &[stream]);
+                }
+            });
+            scope.spawn(|| {
+                while busy() {
+                    let context: u64 = get("cuCtxCreate_v2", &[0, 0]);
+                    ok("cuCtxDestroy_v2", &[context]);
+                }
+            });
+            for _ in 0..3000 {
+                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+                let drained = interposer::drain(deadline);
+                if drained.is_err() {
+                    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+                drained.expect("no object is in an error state");
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    });
+}
+
 extern "C" fn slow(_: u64) {
     std::thread::sleep(std::time::Duration::from_millis(400));
 }
