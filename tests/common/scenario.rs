@@ -122,14 +122,30 @@ pub(crate) fn prove(name: &str) {
     prove_with(find(name), &[]);
 }
 
+/// The guest with as many steps as ten random moments need on this machine, and its
+/// native run.
+fn long_enough(mut guest: Guest, env: &[(&str, &str)]) -> (Bench, Reference) {
+    const ENOUGH: Duration = Duration::from_millis(1200);
+    let most = guest.steps.saturating_mul(100);
+    loop {
+        let mut bench = Bench::new(guest);
+        bench
+            .env
+            .extend(env.iter().map(|(n, v)| (n.to_string(), v.to_string())));
+        let native = reference(&mut bench);
+        if native.took >= ENOUGH || guest.steps >= most {
+            return (bench, native);
+        }
+        let factor = ENOUGH.as_micros() / native.took.as_micros().max(1) + 1;
+        guest.steps = guest.steps.saturating_mul(factor.min(20) as u32).min(most);
+        guest.long_steps = guest.long_steps.max(guest.steps);
+    }
+}
+
 /// The same with variables in the environment of every gpuckpt run.
 pub(crate) fn prove_with(guest: Guest, env: &[(&str, &str)]) {
     let mut random = Random::new(guest.name);
-    let mut bench = Bench::new(guest);
-    bench
-        .env
-        .extend(env.iter().map(|(n, v)| (n.to_string(), v.to_string())));
-    let native = reference(&mut bench);
+    let (mut bench, native) = long_enough(guest, env);
     launched(&mut bench, &native.finished);
     checkpointed(&mut bench, &native, &mut random);
     let rounds = if super::long() { 5 } else { 1 };
