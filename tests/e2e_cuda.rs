@@ -4,8 +4,7 @@
 
 mod common;
 
-use common::guests::find;
-use common::scenario::{prove, prove_with};
+use common::scenario::{prove, prove_slowed};
 
 macro_rules! proofs {
     ($($name:ident),* $(,)?) => {
@@ -38,19 +37,19 @@ proofs!(
 /// drain them, and finds work in flight every time.
 #[test]
 fn vector_with_kernels_in_flight() {
-    prove_with(find("vector"), &[("GPUCKPT_MOCK", "slow-kernels=300")]);
+    prove_slowed("vector", 1000, 300);
 }
 
 /// The same with several streams that wait for each other.
 #[test]
 fn streams_with_kernels_in_flight() {
-    prove_with(find("streams"), &[("GPUCKPT_MOCK", "slow-kernels=2000")]);
+    prove_slowed("streams", 300, 2000);
 }
 
 /// Callbacks are pending behind slow kernels.
 #[test]
 fn callbacks_with_kernels_in_flight() {
-    prove_with(find("pinned"), &[("GPUCKPT_MOCK", "slow-kernels=1000")]);
+    prove_slowed("pinned", 400, 1000);
 }
 
 #[test]

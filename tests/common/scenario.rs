@@ -32,10 +32,12 @@ pub(crate) fn reference(bench: &mut Bench) -> Reference {
     Reference { finished, took }
 }
 
-/// The guest under launch, undisturbed.
-pub(crate) fn launched(bench: &mut Bench, native: &Finished) {
+/// The guest under launch, undisturbed; how long it took.
+pub(crate) fn launched(bench: &mut Bench, native: &Finished) -> Duration {
+    let begin = Instant::now();
     bench.launch();
     assert_eq!(&bench.finish(), native, "launched, against native");
+    begin.elapsed()
 }
 
 /// A pause of up to a fourteenth of the run, so that ten fit into it.
@@ -119,19 +121,17 @@ fn ends_soon(bench: &mut Bench) -> bool {
 
 /// All of it.
 pub(crate) fn prove(name: &str) {
-    prove_with(find(name), &[]);
+    let (bench, native) = long_enough(find(name));
+    prove_run(bench, native, &mut Random::new(name));
 }
 
 /// The guest with as many steps as ten random moments need on this machine, and its
 /// native run.
-fn long_enough(mut guest: Guest, env: &[(&str, &str)]) -> (Bench, Reference) {
+fn long_enough(mut guest: Guest) -> (Bench, Reference) {
     const ENOUGH: Duration = Duration::from_millis(1200);
     let most = guest.steps.saturating_mul(100);
     loop {
         let mut bench = Bench::new(guest);
-        bench
-            .env
-            .extend(env.iter().map(|(n, v)| (n.to_string(), v.to_string())));
         let native = reference(&mut bench);
         if native.took >= ENOUGH || guest.steps >= most {
             return (bench, native);
@@ -142,14 +142,26 @@ fn long_enough(mut guest: Guest, env: &[(&str, &str)]) -> (Bench, Reference) {
     }
 }
 
-/// The same with variables in the environment of every gpuckpt run.
-pub(crate) fn prove_with(guest: Guest, env: &[(&str, &str)]) {
-    let mut random = Random::new(guest.name);
-    let (mut bench, native) = long_enough(guest, env);
-    launched(&mut bench, &native.finished);
-    checkpointed(&mut bench, &native, &mut random);
+/// The same with this many steps and the mock's kernels slowed down by so many
+/// microseconds, which only gpuckpt's runs see.
+pub(crate) fn prove_slowed(name: &str, steps: u32, microseconds: u32) {
+    let mut random = Random::new(name);
+    let mut bench = Bench::new(Guest {
+        steps,
+        ..find(name)
+    });
+    let slow = format!("slow-kernels={microseconds}");
+    bench.env.push(("GPUCKPT_MOCK".into(), slow));
+    let native = reference(&mut bench);
+    prove_run(bench, native, &mut random);
+}
+
+fn prove_run(mut bench: Bench, mut native: Reference, random: &mut Random) {
+    let took = launched(&mut bench, &native.finished);
+    native.took = native.took.max(took);
+    checkpointed(&mut bench, &native, random);
     let rounds = if super::long() { 5 } else { 1 };
     for _ in 0..rounds {
-        chained(&mut bench, &native, &mut random);
+        chained(&mut bench, &native, random);
     }
 }
