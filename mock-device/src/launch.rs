@@ -225,6 +225,11 @@ fn run(
     launch.stack_limit = launch
         .stack_limit
         .max(u32::try_from(stack).unwrap_or(u32::MAX));
+    let workspace = match shape.cooperative {
+        true => Some(Workspace::new(driver, context)?),
+        false => None,
+    };
+    launch.workspace = workspace.as_ref().map_or(0, |w| w.0);
     match function.kernel.launch(&launch) {
         Ok(_) => Ok(()),
         Err(fault) if fault.kind == FaultKind::Stopped => Ok(()),
@@ -235,11 +240,28 @@ fn run(
     }
 }
 
+/// Where the blocks of a cooperative launch meet, for the time of the launch.
+struct Workspace<'a>(u64, &'a Driver);
+
+impl Workspace<'_> {
+    fn new<'a>(driver: &'a Driver, context: &Context) -> Answer<Workspace<'a>> {
+        let start = driver.space.allocate(driver, context.device, 0, 256)?;
+        Ok(Workspace(start, driver))
+    }
+}
+
+impl Drop for Workspace<'_> {
+    fn drop(&mut self) {
+        self.1.space.remove(self.0, |_| true);
+    }
+}
+
 fn code_of(kind: FaultKind) -> CUresult {
     match kind {
         FaultKind::IllegalAddress { .. } => CUDA_ERROR_ILLEGAL_ADDRESS,
         FaultKind::MisalignedAddress { .. } => CUDA_ERROR_MISALIGNED_ADDRESS,
         FaultKind::Assert => CUDA_ERROR_ASSERT,
+        FaultKind::NoHeap => CUDA_ERROR_NOT_SUPPORTED,
         FaultKind::InvalidPc { .. } => CUDA_ERROR_INVALID_PC,
         FaultKind::Deadlock => CUDA_ERROR_LAUNCH_TIMEOUT,
         FaultKind::IllegalInstruction => CUDA_ERROR_ILLEGAL_INSTRUCTION,

@@ -100,6 +100,8 @@ pub(super) enum Op {
     Call,
     /// Calls through the pointer in `s0`.
     CallIndirect,
+    /// Prints: a call of `vprintf`, with its call site in `aux`.
+    Print,
     Ret,
     Exit,
     Trap,

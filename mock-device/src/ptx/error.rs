@@ -53,6 +53,9 @@ pub enum FaultKind {
     Trap,
     /// A failed `assert` in a kernel: `CUDA_ERROR_ASSERT`.
     Assert,
+    /// `malloc`, `free`, `new` or `delete` in a kernel, which the mock device
+    /// lacks: `CUDA_ERROR_NOT_SUPPORTED`.
+    NoHeap,
     /// A call through a value that is no function's address:
     /// `CUDA_ERROR_INVALID_PC`.
     InvalidPc {
@@ -97,6 +100,12 @@ impl std::fmt::Display for Fault {
                 write!(f, "misaligned address {address:#x}")?;
             }
             FaultKind::Trap => write!(f, "trap")?,
+            FaultKind::NoHeap => {
+                write!(
+                    f,
+                    "malloc or free in a kernel is not supported by the mock device"
+                )?;
+            }
             FaultKind::Assert => write!(f, "failed assertion")?,
             FaultKind::InvalidPc { address } => write!(f, "call of {address:#x}, no function")?,
             FaultKind::StackOverflow => write!(f, "thread stack overflow")?,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::exec::block::{Block, Progress, Shape};
+use super::exec::block::{Block, Progress, Shape, TURN, TURNS};
 use super::exec::cx::Cx;
 use super::exec::memory::Views;
 use super::{Fault, FaultKind, Kernel, Memory, cores};
@@ -33,6 +33,9 @@ pub struct Launch<'a> {
     /// All blocks must be resident at once (cooperative launch): blocks take
     /// turns, so that a barrier across the grid ends.
     pub cooperative: bool,
+    /// Device memory of 8 zero bytes at least, which a cooperative launch's
+    /// blocks use to wait for each other (`%envreg1` and `%envreg2`), or 0.
+    pub workspace: u64,
     /// What `%gridid` reads.
     pub grid_id: u64,
     /// Bytes of local memory (stack) a thread may use.
@@ -58,6 +61,7 @@ impl<'a> Launch<'a> {
             stop,
             workers: 0,
             cooperative: false,
+            workspace: 0,
             grid_id: 0,
             stack_limit: 64 << 10,
         }
@@ -188,6 +192,10 @@ fn shape(kernel: &Kernel, launch: &Launch<'_>) -> Result<Shape, Fault> {
             shared,
             dynamic_shared: launch.dynamic_shared,
             grid_id: launch.grid_id,
+            workspace: launch.workspace,
+            // Blocks that wait for each other are quick to let others run.
+            turns: if launch.cooperative { 8 } else { TURNS },
+            turn: if launch.cooperative { 256 } else { TURN },
             stack_limit: launch.stack_limit,
         }),
         _ => Err(Fault {

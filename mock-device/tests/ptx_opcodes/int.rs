@@ -236,8 +236,29 @@ fn carry_chains() {
     check_body("subc.cc", chain, B32, &[(B32, Draw::Bits); 3], |x| {
         let first = i128::from(x[0] < x[1]);
         let second = i128::from(x[2]) - i128::from(x[1]) - first;
-        Some(7 + u64::from(second < 0))
+        // Set when nothing was borrowed.
+        Some(7 + u64::from(second >= 0))
     });
+}
+
+#[test]
+fn video_differences() {
+    let three = [(B32, Draw::Bits); 3];
+    let part = |v: u64, bits: u32, k: u32| v >> (bits * k) & ((1 << bits) - 1);
+    for (head, bits) in [("vabsdiff2", 16), ("vabsdiff4", 8)] {
+        let difference = |x: &[u64], k| part(x[0], bits, k).abs_diff(part(x[1], bits, k));
+        check(&format!("{head}.u32.u32.u32"), B32, &three, |x| {
+            Some((0..32 / bits).fold(0, |all, k| all | difference(x, k) << (bits * k)))
+        });
+        check(&format!("{head}.u32.u32.u32.add"), B32, &three, |x| {
+            Some((0..32 / bits).map(|k| difference(x, k)).sum::<u64>() + x[2])
+        });
+        let signed = |v: u64, k| (part(v, bits, k) as i64) << (64 - bits) >> (64 - bits);
+        check(&format!("{head}.s32.s32.s32.add"), B32, &three, |x| {
+            let each = |k| signed(x[0], k).abs_diff(signed(x[1], k));
+            Some((0..32 / bits).map(each).sum::<u64>() + x[2])
+        });
+    }
 }
 
 #[test]

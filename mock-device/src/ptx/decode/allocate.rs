@@ -46,7 +46,7 @@ pub(super) fn place(
         match inst.op {
             Op::Branch => inst.x += u64::from(start),
             Op::BranchTable => inst.list.iter_mut().for_each(|t| *t += start),
-            Op::Call | Op::CallIndirect => inst.aux += site_start,
+            Op::Call | Op::CallIndirect | Op::Print => inst.aux += site_start,
             _ => {}
         }
     }

@@ -293,6 +293,17 @@ fn special<'a>(d: &mut Decoder<'_, 'a>, f: &mut Form<'_>, ops: &[Operand<'a>]) -
             let ty = f.ty()?;
             simple(d, f, ops, int::sad(ty), Some(ty), &[ty; 3])
         }
+        "vabsdiff2" | "vabsdiff4" => {
+            let kind = f.rest();
+            simple(
+                d,
+                f,
+                ops,
+                int::video_absdiff(f.head, &kind),
+                Some(b32),
+                &[b32; 3],
+            )
+        }
         "cnot" | "brev" => {
             let ty = f.ty()?;
             simple(d, f, ops, int::unary(f.head, ty), Some(ty), &[ty])

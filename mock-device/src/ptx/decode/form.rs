@@ -46,6 +46,11 @@ impl<'a> Form<'a> {
         at.map(|at| self.parts.remove(at)).is_some()
     }
 
+    /// Takes all modifiers that are left.
+    pub(super) fn rest(&mut self) -> String {
+        std::mem::take(&mut self.parts).join(".")
+    }
+
     /// Takes the first modifier that `f` understands.
     pub(super) fn find<T>(&mut self, f: impl Fn(&str) -> Option<T>) -> Option<T> {
         let (at, value) = self

@@ -279,6 +279,33 @@ pub(super) fn multiply_add(part: &str, ty: Ty, sat: bool) -> Option<Handler> {
     })
 }
 
+/// `vabsdiff2` and `vabsdiff4`: absolute differences of halves or bytes, side by
+/// side or, with `add`, their sum.
+pub(super) fn video_absdiff(head: &str, types: &str) -> Option<Handler> {
+    macro_rules! parts {
+        ($t:ty, $bits:expr, $add:expr) => {
+            op3!(u32, u32, u32 => u32, |a, b, c| {
+                let mut out = if $add { c } else { 0 };
+                for shift in (0..32).step_by($bits) {
+                    let x = (a >> shift) as $t;
+                    let difference = u32::from(x.abs_diff((b >> shift) as $t));
+                    out = out.wrapping_add(difference << if $add { 0 } else { shift });
+                }
+                out
+            })
+        };
+    }
+    Some(match (head, types) {
+        ("vabsdiff2", "u32.u32.u32") => parts!(u16, 16, false),
+        ("vabsdiff2", "u32.u32.u32.add") => parts!(u16, 16, true),
+        ("vabsdiff2", "s32.s32.s32.add" | "u32.s32.s32.add") => parts!(i16, 16, true),
+        ("vabsdiff4", "u32.u32.u32") => parts!(u8, 8, false),
+        ("vabsdiff4", "u32.u32.u32.add") => parts!(u8, 8, true),
+        ("vabsdiff4", "s32.s32.s32.add" | "u32.s32.s32.add") => parts!(i8, 8, true),
+        _ => return None,
+    })
+}
+
 /// `sad`: `c + |a - b|`.
 pub(super) fn sad(ty: Ty) -> Option<Handler> {
     Some(match ty {

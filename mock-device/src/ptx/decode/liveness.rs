@@ -44,7 +44,7 @@ fn accesses(
     };
     let mut written = vec![inst.d, inst.e];
     match inst.op {
-        Op::Call | Op::CallIndirect => {
+        Op::Call | Op::CallIndirect | Op::Print => {
             let site = &sites[inst.aux as usize];
             slots(&site.args).into_iter().for_each(&mut reads);
             written.extend(slots(&site.results));

@@ -10,9 +10,9 @@ use super::cx::{Cx, LANES, Line};
 use super::warp::{Pause, Warp};
 
 /// Instructions that a warp may run before another one gets its turn.
-const TURN: u32 = 1 << 12;
+pub(in crate::ptx) const TURN: u32 = 1 << 12;
 /// Turns of warps that a block gets before [`Block::run`] returns.
-const TURNS: u32 = 32;
+pub(in crate::ptx) const TURNS: u32 = 32;
 /// Barriers of a block.
 pub(in crate::ptx) const BARRIERS: u32 = 16;
 
@@ -124,6 +124,10 @@ pub(in crate::ptx) struct Shape {
     pub(in crate::ptx) shared: u32,
     pub(in crate::ptx) dynamic_shared: u32,
     pub(in crate::ptx) grid_id: u64,
+    pub(in crate::ptx) workspace: u64,
+    /// Turns that a block gets at once, and instructions of a warp in each.
+    pub(in crate::ptx) turns: u32,
+    pub(in crate::ptx) turn: u32,
     pub(in crate::ptx) stack_limit: u32,
 }
 
@@ -193,13 +197,13 @@ impl Block {
         instructions: &mut u64,
     ) -> Result<Progress, Fault> {
         self.enter(cx, shape);
-        for _ in 0..TURNS {
+        for _ in 0..shape.turns {
             let number = self.next;
             self.next = (number + 1) % self.warps.len();
             let warp = &mut self.warps[number];
             let before = *instructions;
             place_threads(cx, shape, number as u32);
-            let pause = warp.run(cx, image, &mut self.shared, TURN, instructions);
+            let pause = warp.run(cx, image, &mut self.shared, shape.turn, instructions);
             match pause {
                 Ok(Pause::Turn) => self.idle = 0,
                 Ok(Pause::Waiting | Pause::Done) => {
@@ -236,6 +240,7 @@ impl Block {
         place.ctaid = self.index;
         place.warps = self.warps.len() as u32;
         place.grid_id = shape.grid_id;
+        place.workspace = shape.workspace;
         place.dynamic_shared = shape.dynamic_shared;
         place.total_shared = shape.shared;
     }

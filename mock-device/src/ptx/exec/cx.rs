@@ -75,6 +75,7 @@ pub(in crate::ptx) struct Place {
     pub(in crate::ptx) warp: u32,
     pub(in crate::ptx) warps: u32,
     pub(in crate::ptx) grid_id: u64,
+    pub(in crate::ptx) workspace: u64,
     pub(in crate::ptx) dynamic_shared: u32,
     pub(in crate::ptx) total_shared: u32,
     pub(in crate::ptx) worker: u32,

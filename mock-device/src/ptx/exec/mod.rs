@@ -9,6 +9,7 @@ pub(super) mod convert;
 pub(super) mod cx;
 pub(super) mod lanes;
 pub(super) mod memory;
+pub(super) mod print;
 pub(super) mod shuffle;
 pub(super) mod softfloat;
 pub(super) mod special;

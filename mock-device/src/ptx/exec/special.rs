@@ -29,6 +29,8 @@ pub(in crate::ptx) enum Special {
     Globaltimer,
     GlobaltimerLo,
     GlobaltimerHi,
+    WorkspaceLow,
+    WorkspaceHigh,
     TotalShared,
     DynamicShared,
     Zero,
@@ -37,7 +39,7 @@ pub(in crate::ptx) enum Special {
     True,
 }
 
-const ALL: [Special; 35] = {
+const ALL: [Special; 37] = {
     use Special::*;
     [
         Tid(0),
@@ -69,6 +71,8 @@ const ALL: [Special; 35] = {
         Globaltimer,
         GlobaltimerLo,
         GlobaltimerHi,
+        WorkspaceLow,
+        WorkspaceHigh,
         TotalShared,
         DynamicShared,
         Zero,
@@ -123,6 +127,8 @@ impl Special {
             "globaltimer" => (Special::Globaltimer, 64),
             "globaltimer_lo" => (Special::GlobaltimerLo, 32),
             "globaltimer_hi" => (Special::GlobaltimerHi, 32),
+            "envreg1" => (Special::WorkspaceHigh, 32),
+            "envreg2" => (Special::WorkspaceLow, 32),
             "total_smem_size" | "aggr_smem_size" => (Special::TotalShared, 32),
             "dynamic_smem_size" => (Special::DynamicShared, 32),
             "reserved_smem_offset_begin" | "reserved_smem_offset_end" => (Special::Zero, 32),
@@ -174,6 +180,8 @@ pub(in crate::ptx) fn read(cx: &mut Cx<'_>, i: &Inst) {
         Special::ClockHi => all((clock() >> 32) as u32),
         Special::GlobaltimerLo => all(wall() as u32),
         Special::GlobaltimerHi => all((wall() >> 32) as u32),
+        Special::WorkspaceLow => all(p.workspace as u32),
+        Special::WorkspaceHigh => all((p.workspace >> 32) as u32),
         Special::TotalShared => all(p.total_shared),
         Special::DynamicShared => all(p.dynamic_shared),
         Special::Zero => all(0),

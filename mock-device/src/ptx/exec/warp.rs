@@ -14,6 +14,7 @@ use super::super::error::FaultKind;
 use super::super::module::Image;
 use super::block::{Shared, barrier_id};
 use super::cx::{Cx, LANES, Line, Rows, lanes};
+use super::print;
 
 /// Schedulings after which a waiting group goes first, and for how many.
 const PATIENCE: u32 = 512;
@@ -397,7 +398,13 @@ impl Warp {
             Op::CallIndirect => self.call_indirect(cx, image, current)?,
             Op::Ret => self.ret(cx, image, shared, current),
             Op::Exit => self.exit(shared, current),
+            Op::Print => {
+                self.groups[current].pc += 1;
+                cx.mask = executing;
+                print::vprintf(cx, inst, &image.sites[inst.aux as usize])?;
+            }
             Op::Trap if inst.x == 1 => return Err(FaultKind::Assert),
+            Op::Trap if inst.x == 2 => return Err(FaultKind::NoHeap),
             Op::Trap => return Err(FaultKind::Trap),
             Op::Pause => {
                 self.groups[current].pc += 1;
