@@ -38,6 +38,8 @@ pub struct ThreadState {
     shared: Vec<Vec<u8>>,
     /// Processors it may run on, as the kernel's bytes; empty when unknown.
     affinity: Vec<u8>,
+    /// Linux has a nice value for each thread.
+    nice: i32,
     is_main: bool,
 }
 
@@ -140,6 +142,7 @@ fn thread_state(record: &Record) -> ThreadState {
         private: bytes(&slot.private),
         shared: bytes(&slot.shared),
         affinity: affinity(record.tid.load(Relaxed)),
+        nice: nice(record.tid.load(Relaxed)),
         is_main: record.is_main.load(Relaxed),
     }
 }
@@ -150,6 +153,12 @@ fn membarrier_registrations() -> u64 {
     // SAFETY: no addresses.
     let r = unsafe { sys::call(libc::SYS_membarrier, [GET_REGISTRATIONS, 0, 0, 0, 0, 0]) };
     u64::try_from(r).unwrap_or(0)
+}
+
+fn nice(tid: i32) -> i32 {
+    let args = [libc::PRIO_PROCESS as u64, tid as u64, 0, 0, 0, 0];
+    // SAFETY: no addresses. The raw call answers 20 - nice.
+    20 - unsafe { sys::call(libc::SYS_getpriority, args) } as i32
 }
 
 fn affinity(tid: i32) -> Vec<u8> {
@@ -266,6 +275,7 @@ pub fn restore(
         private: Vec::new(),
         shared: Vec::new(),
         affinity: Vec::new(),
+        nice: 0,
         is_main: true,
     };
     Ok(Restored {
@@ -355,6 +365,10 @@ fn adopt(record: &Record, thread: &ThreadState, on_host: fn(i32)) {
             let set = [0, thread.affinity.len() as u64, mask, 0, 0, 0];
             sys::call(libc::SYS_sched_setaffinity, set);
         }
+        // A lower value than the restarting command's may not be had; the process's
+        // own says so.
+        let set_nice = [libc::PRIO_PROCESS as u64, 0, thread.nice as u64, 0, 0, 0];
+        sys::call(libc::SYS_setpriority, set_nice);
         if thread.robust[0] != 0 {
             let (mut host, mut length) = (0u64, 0u64);
             let get = [0, &raw mut host as u64, &raw mut length as u64, 0, 0, 0];
