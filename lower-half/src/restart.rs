@@ -73,9 +73,10 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
     }
     let restored = upper_half::restore(state, LowerHooks::leak(job), restore_host_thread(job))
         .map_err(|error| anyhow!(error))?;
+    // Before limits bind that the job may have set when it had all its threads.
+    control.start(job)?;
     say(attributes::restore(&attributes).context("cannot restore the process's attributes")?);
     fds::rearm_timers(&table)?;
-    control.start(job)?;
     say(fds::settle(&table, rule(files)).context("cannot roll back the job's files")?);
     drop(image);
     restored.resume()
