@@ -309,6 +309,8 @@ fn write_record(job: &Job, socket: &Path) -> Result<()> {
             .create(true)
             .truncate(true)
             .mode(0o600)
+            // The folder may be one that others write to.
+            .custom_flags(libc::O_NOFOLLOW)
             .open(&temporary)?;
         file.write_all(&serde_json::to_vec(&record)?)?;
         std::fs::rename(&temporary, folder.join("job.json"))?;
