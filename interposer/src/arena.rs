@@ -131,6 +131,8 @@ pub(crate) struct Arena {
     spare: Map<Virtual, u64>,
     /// Allocation granularity by device.
     granularity: HashMap<i32, u64>,
+    /// Contexts that a kernel has broken, with the driver's error.
+    broken: Map<Virtual, u32>,
     next_id: u64,
     /// Allocations and frees so far, in all lives.
     pub(crate) events: u64,
@@ -147,6 +149,7 @@ impl Default for Arena {
             pools: Map::default(),
             spare: Map::default(),
             granularity: HashMap::new(),
+            broken: Map::default(),
             next_id: 1,
             events: 0,
         }
@@ -171,6 +174,16 @@ fn round_up(value: u64, to: u64) -> Option<u64> {
 }
 
 impl Arena {
+    /// A call has told the context's error, which every later call repeats.
+    pub(crate) fn note_broken(&mut self, context: Virtual, status: u32) {
+        self.broken.insert(context, status);
+    }
+
+    /// The error of a context that a kernel has broken.
+    pub(crate) fn broken(&self, context: Virtual) -> Option<u32> {
+        self.broken.get(&context).copied()
+    }
+
     /// The device's granularity, once it was asked for.
     pub(crate) fn granularity(&self, device: i32) -> Option<u64> {
         self.granularity.get(&device).copied()
@@ -279,6 +292,7 @@ impl Arena {
     pub(crate) fn end_context(&mut self, context: Virtual) -> Vec<Region> {
         self.pools.remove(&context);
         self.spare.remove(&context);
+        self.broken.remove(&context);
         let gone: Vec<Region> = self
             .regions
             .values()

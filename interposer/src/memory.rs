@@ -212,8 +212,15 @@ pub(crate) fn allocate(
     if size == 0 {
         return Err(CUDA_ERROR_INVALID_VALUE.0);
     }
-    if let Some(address) = session.arena().cut_small(context, size) {
-        return Ok(address);
+    {
+        let mut arena = session.arena();
+        // Memory of ours would hide what the driver says to every call now.
+        if let Some(status) = arena.broken(context) {
+            return Err(status);
+        }
+        if let Some(address) = arena.cut_small(context, size) {
+            return Ok(address);
+        }
     }
     granularity(session, device)?;
     let (len, slab) = session

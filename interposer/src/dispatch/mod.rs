@@ -26,8 +26,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use cuda_abi::driver::{
-    CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_HANDLE, CUDA_ERROR_NOT_INITIALIZED,
-    CUDA_ERROR_NOT_SUPPORTED, CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_UNKNOWN, CUDA_SUCCESS, CUresult,
+    CUDA_ERROR_ASSERT, CUDA_ERROR_HARDWARE_STACK_ERROR, CUDA_ERROR_ILLEGAL_ADDRESS,
+    CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_HANDLE, CUDA_ERROR_LAUNCH_FAILED,
+    CUDA_ERROR_LAUNCH_TIMEOUT, CUDA_ERROR_NOT_INITIALIZED, CUDA_ERROR_NOT_SUPPORTED,
+    CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_UNKNOWN, CUDA_SUCCESS, CUresult,
 };
 
 use smallvec::SmallVec;
@@ -131,12 +133,31 @@ fn serve(session: &Session, call_id: u32, args: *mut u64) -> u32 {
         unsafe { std::slice::from_raw_parts(args, row.args.len()) }
     };
     let call = Call { row, session, args };
-    match row.handler {
+    let status = match row.handler {
         Handler::Generic => generic(&call),
         Handler::Own(function) => function(&call),
         Handler::Refused(why) => call.refuse(why),
         Handler::Upper => CUDA_ERROR_NOT_SUPPORTED.0,
+    };
+    if breaks_context(status)
+        && let Some(context) = threads::current()
+    {
+        session.arena().note_broken(context, status);
     }
+    status
+}
+
+/// Errors of a kernel after which a context is good for nothing but its end.
+fn breaks_context(status: u32) -> bool {
+    let first = CUDA_ERROR_HARDWARE_STACK_ERROR.0;
+    let last = CUDA_ERROR_LAUNCH_FAILED.0;
+    (first..=last).contains(&status)
+        || [
+            CUDA_ERROR_ILLEGAL_ADDRESS.0,
+            CUDA_ERROR_LAUNCH_TIMEOUT.0,
+            CUDA_ERROR_ASSERT.0,
+        ]
+        .contains(&status)
 }
 
 /// Serves an internal call of the stub library.
