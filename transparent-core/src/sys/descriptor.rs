@@ -38,7 +38,17 @@ pub(crate) fn raise(fd: RawFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= base {
         return Ok(fd);
     }
-    fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, base).map(own)
+    match fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, base) {
+        Ok(up) => Ok(own(up)),
+        Err(e) if out_of_range(&e) => Ok(fd),
+        Err(e) => Err(e),
+    }
+}
+
+/// The program has lowered its limit on descriptors below the base: then a low number
+/// has to do.
+fn out_of_range(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMFILE))
 }
 
 /// Opens a path; the descriptor is close-on-exec and lies at the base or above.
@@ -212,5 +222,9 @@ pub(crate) fn poll_now(fd: RawFd, events: i16) -> io::Result<i16> {
 
 /// A second descriptor of the same open file, out of the program's sight.
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
-    fcntl(fd, libc::F_DUPFD_CLOEXEC, BASE.load(Ordering::Relaxed)).map(own)
+    let base = BASE.load(Ordering::Relaxed);
+    match fcntl(fd, libc::F_DUPFD_CLOEXEC, base) {
+        Err(e) if out_of_range(&e) => fcntl(fd, libc::F_DUPFD_CLOEXEC, 3).map(own),
+        done => done.map(own),
+    }
 }
