@@ -29,6 +29,12 @@ proofs!(
     list,
     threads,
     stencil,
+    algorithms,
+    simulations,
+    classes,
+    cooperative,
+    integers,
+    printing,
     driver_ptx,
     driver_linked,
 );

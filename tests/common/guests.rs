@@ -103,6 +103,12 @@ pub(crate) const GUESTS: &[Guest] = &[
     gpu("list", "cuda/list.cu", Build::Cuda, 12000),
     gpu("threads", "cuda/threads.cu", Build::Cuda, 5000),
     gpu("stencil", "cuda/stencil.cu", Build::Cuda, 3000),
+    gpu("algorithms", "cuda/algorithms.cu", Build::Cuda, 20),
+    gpu("simulations", "cuda/simulations.cu", Build::Cuda, 25),
+    gpu("classes", "cuda/classes.cu", Build::Cuda, 40),
+    gpu("cooperative", "cuda/cooperative.cu", Build::Cuda, 800),
+    gpu("integers", "cuda/integers.cu", Build::Cuda, 30),
+    gpu("printing", "cuda/printing.cu", Build::Cuda, 30000),
     gpu("driver_ptx", "driver_ptx.c", C, 20000),
     gpu(
         "driver_linked",
