@@ -29,6 +29,8 @@ pub struct IdState {
     pub pgid: Pair,
     /// Session.
     pub sid: Pair,
+    /// The kernel's process id in the life before the last restart.
+    pub former: i32,
 }
 
 const SAME: Pair = Pair { virt: 0, real: 0 };
@@ -38,6 +40,7 @@ static IDS: Mutex<IdState> = Mutex::new(IdState {
     ppid: SAME,
     pgid: SAME,
     sid: SAME,
+    former: 0,
 });
 
 /// The ids.
@@ -61,6 +64,7 @@ impl IdState {
             ppid: same(sys::getppid()),
             pgid: same(sys::getpgid(0)),
             sid: same(sys::getsid(0)),
+            former: 0,
         }
     }
 
@@ -77,6 +81,7 @@ impl IdState {
             ppid: pair(self.ppid, now.ppid),
             pgid: pair(self.pgid, now.pgid),
             sid: pair(self.sid, now.sid),
+            former: self.pid.real,
         }
     }
 
@@ -162,10 +167,31 @@ pub(crate) fn clock_to_real(clock: i32) -> i32 {
     (!to_real(id) << 3) | (clock & 7)
 }
 
+/// A signal that the process sent to itself, before it goes into an image: the
+/// kernel's id of this life means nothing in the next.
+pub(crate) fn detach_info(info: &mut SigInfo) {
+    let pid = lock().pid;
+    if is_sent(info) && info.pid == pid.real {
+        info.pid = pid.virt;
+    }
+}
+
+/// The same for one that the image holds on a thread's stack, in a handler that has
+/// not begun.
+pub(crate) fn detach_former(info: &mut SigInfo) {
+    let ids = lock();
+    if is_sent(info) && info.pid == ids.former {
+        info.pid = ids.pid.virt;
+    }
+}
+
+fn is_sent(info: &SigInfo) -> bool {
+    info.code <= 0 && info.code != libc::SI_TIMER
+}
+
 /// Who sent a signal, in `siginfo`.
 pub(crate) fn translate_info(info: &mut SigInfo) {
-    let sent = info.code <= 0 && info.code != libc::SI_TIMER;
-    if sent || (info.signo == libc::SIGCHLD && info.code > 0) {
+    if is_sent(info) || (info.signo == libc::SIGCHLD && info.code > 0) {
         info.pid = to_virtual(info.pid);
     }
 }

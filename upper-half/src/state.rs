@@ -125,7 +125,14 @@ pub(crate) fn capture() -> UpperState {
 fn thread_state(record: &Record) -> ThreadState {
     // SAFETY: the thread is parked: its slot and mask bits do not change.
     let (slot, mask_bits) = unsafe { (&*record.slot.get(), *record.mask_bits.get()) };
-    let bytes = |infos: &[SigInfo]| infos.iter().map(|i| i.to_bytes().to_vec()).collect();
+    let bytes = |infos: &[SigInfo]| {
+        let detached = infos.iter().map(|info| {
+            let mut info = *info;
+            ids::detach_info(&mut info);
+            info.to_bytes().to_vec()
+        });
+        detached.collect()
+    };
     let length = slot.name.iter().position(|b| *b == 0).unwrap_or(16);
     ThreadState {
         vtid: record.vtid.load(Relaxed),
@@ -404,6 +411,10 @@ fn continue_thread(record: &Record, thread: &ThreadState) {
     // scratch frame.
     unsafe {
         let frame = thread.frame as *mut Frame;
+        if (abi::SIGNAL_WRAPPER..abi::PROBE).contains(&(*frame).rip) {
+            // Parked as a handler was about to begin: its information is in rsi.
+            ids::detach_former(&mut *((*frame).rsi as *mut SigInfo));
+        }
         let copy = (*record.frame.get()).fill(&*frame);
         park::make_ready(record, copy, thread.interrupted);
         arch::enter(record.me, copy, thread.fs);
