@@ -337,3 +337,32 @@ fn many_allocations_leave_nothing() {
         );
     });
 }
+
+#[test]
+fn an_allocation_repeats_the_error_of_a_broken_context() {
+    const ILLEGAL_ADDRESS: u32 = 700;
+    alone(
+        "an_allocation_repeats_the_error_of_a_broken_context",
+        &[],
+        || {
+            primary();
+            let text = ptx();
+            let module: u64 = get("cuModuleLoadData", &[text.as_ptr() as u64]);
+            let name = c"bump".as_ptr() as u64;
+            let function: u64 = get("cuModuleGetFunction", &[module, name]);
+            let _: u64 = get("cuMemAlloc_v2", &[4096]);
+            bump(function, 0, 0x70_0000_0000, 64, 1);
+            assert_eq!(call("cuCtxSynchronize", &[]), ILLEGAL_ADDRESS);
+            let mut address = 0u64;
+            // Also where the arena would have room without the driver.
+            for size in [16, 4096, 64 << 20] {
+                let answer = call("cuMemAlloc_v2", &[at(&mut address), size]);
+                assert_eq!(answer, ILLEGAL_ADDRESS, "{size} bytes");
+            }
+            // A reset gives a working context again.
+            ok("cuDevicePrimaryCtxReset_v2", &[0]);
+            primary();
+            let _: u64 = get("cuMemAlloc_v2", &[4096]);
+        },
+    );
+}
