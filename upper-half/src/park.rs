@@ -380,7 +380,7 @@ pub(crate) fn make_ready(record: &Record, copy: &mut Frame, interrupted: Option<
             copy.set_result(-i64::from(libc::EAGAIN));
             return;
         }
-        reissue::prepare(copy, nr, remaining, done);
+        reissue::prepare(record, copy, nr, remaining, done);
     }
     rewind::mark(record, copy);
 }

@@ -7,6 +7,7 @@
 
 use crate::arch::{self, FrameCopy};
 use crate::park::ParkSlot;
+use crate::reissue::PieceLists;
 use crate::signal::Actions;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
@@ -68,6 +69,8 @@ pub(crate) struct Record {
     pub(crate) sample: UnsafeCell<Sample>,
     /// Frame on which the thread begins, then scratch for frames that move.
     pub(crate) frame: UnsafeCell<FrameCopy>,
+    /// What `writev` calls have yet to write.
+    pub(crate) pieces: UnsafeCell<PieceLists>,
     /// The process's signal actions; a vfork child has its own.
     pub(crate) actions: *mut Actions,
     /// True for a child that shares its parent's memory until it execs.
@@ -137,6 +140,7 @@ impl Record {
             slot: UnsafeCell::new(ParkSlot::default()),
             sample: UnsafeCell::new(Sample::default()),
             frame: UnsafeCell::new(FrameCopy::empty()),
+            pieces: UnsafeCell::new(PieceLists::default()),
             actions,
             is_vfork_child: false,
             is_main: false.into(),

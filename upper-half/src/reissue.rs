@@ -118,10 +118,65 @@ fn socket_limit(fd: u64, option: i32) -> u64 {
         .saturating_add(time[1] * 1000)
 }
 
-/// Calls that write one buffer (arguments 1 and 2), and may return having
-/// written a part of it when a signal comes.
-pub(crate) fn writes_buffer(nr: i64) -> bool {
-    matches!(nr, libc::SYS_write | libc::SYS_sendto)
+/// How many bytes the call is to write, for those that may return having
+/// written a part when a signal comes.
+///
+/// # Safety
+/// The kernel has read the call's arguments without a fault.
+pub(crate) unsafe fn bytes_to_write(nr: i64, args: &[u64; 6]) -> Option<u64> {
+    match nr {
+        libc::SYS_write | libc::SYS_sendto => Some(args[2]),
+        libc::SYS_writev => {
+            // SAFETY: by the caller's promise.
+            let pieces = unsafe { pieces(args) };
+            Some(pieces.iter().map(|[_, length]| length).sum())
+        }
+        _ => None,
+    }
+}
+
+/// An address and a length, as in `struct iovec`.
+type Piece = [u64; 2];
+
+/// What `writev` is asked to write.
+///
+/// # Safety
+/// The kernel has read the call's arguments without a fault.
+unsafe fn pieces(args: &[u64; 6]) -> Vec<Piece> {
+    const MOST: usize = 1024;
+    let count = (args[2] as usize).min(MOST);
+    // SAFETY: by the caller's promise.
+    (0..count)
+        .map(|i| unsafe { (args[1] as *const Piece).add(i).read_unaligned() })
+        .collect()
+}
+
+/// What is left of `pieces` after their first `done` bytes.
+fn without_first(pieces: &[Piece], mut done: u64) -> Vec<Piece> {
+    let mut left = Vec::with_capacity(pieces.len());
+    for &[address, length] in pieces {
+        let skip = done.min(length);
+        done -= skip;
+        if skip < length {
+            left.push([address + skip, length - skip]);
+        }
+    }
+    left
+}
+
+/// Lists of pieces for calls of one thread that are not finished, each with
+/// the stack pointer of its call: a handler's calls lie deeper.
+#[derive(Default)]
+pub(crate) struct PieceLists(Vec<(u64, Vec<Piece>)>);
+
+impl PieceLists {
+    /// Keeps `list` until the call at `sp` is over; its address.
+    fn keep(&mut self, sp: u64, list: Vec<Piece>) -> u64 {
+        self.0.retain(|(other, _)| *other > sp);
+        let address = list.as_ptr() as u64;
+        self.0.push((sp, list));
+        address
+    }
 }
 
 /// A timespec of the application's in nanoseconds.
@@ -150,14 +205,20 @@ pub(crate) unsafe fn issue(
 ) -> ! {
     // SAFETY: only this thread uses its scratch frame, and not while it is in use.
     let copy = unsafe { (*record.frame.get()).fill(frame) };
-    prepare(copy, nr, remaining, 0);
+    prepare(record, copy, nr, remaining, 0);
     // SAFETY: by the caller's promise.
     unsafe { arch::enter_again(copy, fs) }
 }
 
 /// Points `copy` (a frame outside of the application's stack) at the exempt
 /// instruction. `done` bytes of its buffer are written already.
-pub(crate) fn prepare(copy: &mut Frame, nr: i64, remaining: Option<u64>, done: u64) {
+pub(crate) fn prepare(
+    record: &Record,
+    copy: &mut Frame,
+    nr: i64,
+    remaining: Option<u64>,
+    done: u64,
+) {
     let args = copy.args();
     let at = copy.rsp - RED_ZONE - size_of::<Reissue>() as u64;
     let field = |offset: usize| at + offset as u64;
@@ -193,7 +254,14 @@ pub(crate) fn prepare(copy: &mut Frame, nr: i64, remaining: Option<u64>, done: u
             },
         );
     }
-    if done != 0 {
+    if done != 0 && nr == libc::SYS_writev {
+        // SAFETY: the kernel has read them for the first part; the lists are
+        // this thread's.
+        let (left, lists) = unsafe { (pieces(&args), &mut *record.pieces.get()) };
+        let left = without_first(&left, done);
+        copy.rdx = left.len() as u64;
+        copy.rsi = lists.keep(copy.rsp, left);
+    } else if done != 0 {
         copy.rsi += done;
         copy.rdx -= done;
     }
@@ -291,5 +359,34 @@ fn set(frame: &mut Frame, argument: usize, value: u64) {
         3 => frame.r10 = value,
         4 => frame.r8 = value,
         _ => frame.r9 = value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_go_on_where_a_part_ended() {
+        let pieces = [[1000, 10], [2000, 0], [3000, 5], [4000, 7]];
+        assert_eq!(
+            without_first(&pieces, 0),
+            [[1000, 10], [3000, 5], [4000, 7]]
+        );
+        assert_eq!(without_first(&pieces, 3), [[1003, 7], [3000, 5], [4000, 7]]);
+        assert_eq!(without_first(&pieces, 10), [[3000, 5], [4000, 7]]);
+        assert_eq!(without_first(&pieces, 14), [[3004, 1], [4000, 7]]);
+        assert_eq!(without_first(&pieces, 22), [[0u64; 2]; 0]);
+    }
+
+    #[test]
+    fn a_handlers_list_leaves_that_of_the_interrupted_call() {
+        let mut lists = PieceLists::default();
+        let outer = lists.keep(0x8000, vec![[1, 2]]);
+        let inner = lists.keep(0x7000, vec![[3, 4]]);
+        assert_ne!(outer, inner);
+        assert_eq!(lists.0.len(), 2);
+        lists.keep(0x8000, vec![[5, 6]]);
+        assert_eq!(lists.0.len(), 1);
     }
 }

@@ -144,13 +144,15 @@ pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interr
 /// written; without our signal it would have gone on.
 fn cut_short(frame: &Frame, sampled: Option<i64>) -> Option<i64> {
     let written = frame.rax as i64;
-    if written <= 0 || frame.rax >= frame.rdx || !after_syscall(frame.rip) {
+    if written <= 0 || !after_syscall(frame.rip) {
         return None;
     }
     let nr = sampled
         .or_else(|| decoded(frame.rip))
         .or_else(|| remembered(frame.rip))?;
-    if !reissue::writes_buffer(nr) {
+    // SAFETY: the call has just written what its arguments point to.
+    let asked = unsafe { reissue::bytes_to_write(nr, &frame.args()) }?;
+    if frame.rax >= asked {
         return None;
     }
     // SAFETY: no addresses.
