@@ -2,12 +2,19 @@
 //! error, as long as descriptor 2 is still what it was at the start. An application
 //! that has redirected or closed it hears nothing: standard error is then its own.
 
+#![allow(unsafe_code, reason = "duplicates a descriptor")]
+
+use crate::descriptors;
 use nix::sys::stat::fstat;
 use std::fmt::Arguments;
+use std::fs::File;
 use std::io::Write;
-use std::sync::OnceLock;
+use std::os::fd::FromRawFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 static FIRST: OnceLock<Option<(u64, u64)>> = OnceLock::new();
+/// The restarting command's standard error, while descriptor 2 may be the job's.
+static HELD: Mutex<Option<File>> = Mutex::new(None);
 
 fn identity() -> Option<(u64, u64)> {
     fstat(std::io::stderr())
@@ -20,12 +27,33 @@ pub(crate) fn init() {
     let _ = FIRST.set(identity());
 }
 
+/// Keeps standard error for what is to be said after the job's own descriptors are
+/// back and before the job runs.
+pub(crate) fn hold() {
+    // SAFETY: duplicates a descriptor; the new one is adopted as ours.
+    let copy = unsafe { libc::fcntl(2, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy >= 0 {
+        // SAFETY: nobody else knows this descriptor.
+        let file = unsafe { File::from_raw_fd(descriptors::adopt(copy)) };
+        *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    }
+}
+
+/// Closes what [`hold`] keeps: the job would keep its reader waiting.
+pub(crate) fn let_go() {
+    drop(HELD.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
 /// Writes `gpuckpt: MESSAGE` in one piece.
 pub(crate) fn line(message: Arguments<'_>) {
+    let text = format!("gpuckpt: {message}\n");
     let first = FIRST.get().copied().flatten();
-    if first.is_some() && first == identity() {
-        let text = format!("gpuckpt: {message}\n");
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(held) = held.as_mut() {
+        let _ = held.write_all(text.as_bytes());
+    } else if first.is_some() && first == identity() {
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
+    drop(held);
     tracing::info!("{message}");
 }

@@ -60,6 +60,7 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
         options,
     }));
     let control = Control::open(job)?;
+    report::hold();
     fds::restore(&table, rule(files), &descriptors::is_ours)
         .context("cannot restore the descriptors")?;
     start::init_device(job);
@@ -79,6 +80,7 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
     fds::rearm_timers(&table)?;
     say(fds::settle(&table, rule(files)).context("cannot roll back the job's files")?);
     drop(image);
+    report::let_go();
     restored.resume()
 }
 
