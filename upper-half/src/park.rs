@@ -23,6 +23,11 @@ use std::time::{Duration, Instant};
 static EPOCH: AtomicU32 = AtomicU32::new(0);
 /// Counts parks and ends of threads; the controller waits on it.
 static EVENTS: AtomicU32 = AtomicU32::new(0);
+/// Threads that are parked, or were and have not queued their signals again yet.
+static HELD: AtomicU32 = AtomicU32::new(0);
+/// Threads of the rendezvous before this epoch may run on: all have queued their
+/// signals again, so none that is sent from now on can overtake them.
+static RELEASED: AtomicU32 = AtomicU32::new(0);
 /// One rendezvous at a time.
 static CONTROL: Mutex<()> = Mutex::new(());
 
@@ -33,6 +38,8 @@ pub(crate) struct ParkSlot {
     pub(crate) fs: u64,
     pub(crate) interrupted: Option<Interrupted>,
     pub(crate) name: [u8; 16],
+    /// `PR_GET_TIMERSLACK`, in nanoseconds.
+    pub(crate) timer_slack: u64,
     /// Signals that were pending for the thread.
     pub(crate) private: Vec<SigInfo>,
     /// Signals for the process that this thread queues again as it resumes.
@@ -261,6 +268,20 @@ impl Drop for Parked {
         }
         EPOCH.store(self.epoch + 1, SeqCst);
         sys::futex_wake(&EPOCH);
+        wait_while(&HELD, |held| held != 0);
+        RELEASED.store(self.epoch + 1, SeqCst);
+        sys::futex_wake(&RELEASED);
+    }
+}
+
+/// Sleeps until the word is another.
+fn wait_while(word: &AtomicU32, condition: impl Fn(u32) -> bool) {
+    loop {
+        let value = word.load(SeqCst);
+        if !condition(value) {
+            return;
+        }
+        sys::futex_wait(word, value, None);
     }
 }
 
@@ -273,6 +294,8 @@ pub(crate) fn something_changed() {
 /// In the child of a fork nobody asks for a park.
 pub(crate) fn reset_in_child() {
     EPOCH.store(0, SeqCst);
+    HELD.store(0, SeqCst);
+    RELEASED.store(0, SeqCst);
 }
 
 fn is_ours(info: &SigInfo) -> bool {
@@ -324,15 +347,18 @@ unsafe fn park_at(
             fs,
             interrupted,
             name: name(),
+            timer_slack: timer_slack(),
             private: take_private(),
             shared: Vec::new(),
         };
+        HELD.fetch_add(1, SeqCst);
         record.parked.store(epoch, SeqCst);
         something_changed();
-        while EPOCH.load(SeqCst) == epoch {
-            sys::futex_wait(&EPOCH, epoch, None);
-        }
+        wait_while(&EPOCH, |now| now == epoch);
         queue_again(slot);
+        HELD.fetch_sub(1, SeqCst);
+        sys::futex_wake(&HELD);
+        wait_while(&RELEASED, |released| released <= epoch);
     }
     // SAFETY: by the caller's promise.
     unsafe { resume(record, frame, fs, interrupted) };
@@ -383,6 +409,17 @@ pub(crate) fn make_ready(record: &Record, copy: &mut Frame, interrupted: Option<
         reissue::prepare(record, copy, nr, remaining, done);
     }
     rewind::mark(record, copy);
+}
+
+fn timer_slack() -> u64 {
+    // SAFETY: a number that asks, no addresses.
+    let answer = unsafe {
+        sys::call(
+            libc::SYS_prctl,
+            [libc::PR_GET_TIMERSLACK as u64, 0, 0, 0, 0, 0],
+        )
+    };
+    answer.max(0) as u64
 }
 
 fn name() -> [u8; 16] {

@@ -29,6 +29,7 @@ pub struct ThreadState {
     /// Address of its signal frame, in the application's memory.
     pub frame: u64,
     fs: u64,
+    timer_slack: u64,
     clear_tid: u64,
     robust: [u64; 2],
     mask_bits: u64,
@@ -139,6 +140,7 @@ fn thread_state(record: &Record) -> ThreadState {
         name: slot.name[..length].to_vec(),
         frame: slot.frame,
         fs: slot.fs,
+        timer_slack: slot.timer_slack,
         clear_tid: record.clear_tid.load(Relaxed),
         robust: [
             record.robust_head.load(Relaxed),
@@ -275,6 +277,7 @@ pub fn restore(
         name: Vec::new(),
         frame: 0,
         fs: 0,
+        timer_slack: 0,
         clear_tid: 0,
         robust: [0; 2],
         mask_bits: 0,
@@ -295,6 +298,7 @@ pub fn restore(
 impl Restored {
     /// Lets every thread run; the calling thread becomes the first one.
     pub fn resume(self) -> ! {
+        queue_signals(&self.first);
         GO.store(1, SeqCst);
         sys::futex_wake(&GO);
         if self.first_ended {
@@ -341,6 +345,7 @@ extern "C" fn restored_host(argument: *mut c_void) -> *mut c_void {
         &*record
     };
     adopt(shared, &thread, on_host);
+    queue_signals(&thread);
     READY.fetch_add(1, SeqCst);
     sys::futex_wake(&READY);
     while GO.load(Acquire) == 0 {
@@ -367,6 +372,17 @@ fn adopt(record: &Record, thread: &ThreadState, on_host: fn(i32)) {
     unsafe {
         let set_name = [libc::PR_SET_NAME as u64, name.as_ptr() as u64, 0, 0, 0, 0];
         sys::call(libc::SYS_prctl, set_name);
+        if thread.timer_slack != 0 {
+            let slack = [
+                libc::PR_SET_TIMERSLACK as u64,
+                thread.timer_slack,
+                0,
+                0,
+                0,
+                0,
+            ];
+            sys::call(libc::SYS_prctl, slack);
+        }
         if !thread.affinity.is_empty() {
             let mask = thread.affinity.as_ptr() as u64;
             let set = [0, thread.affinity.len() as u64, mask, 0, 0, 0];
@@ -394,8 +410,9 @@ fn adopt(record: &Record, thread: &ThreadState, on_host: fn(i32)) {
     process::hooks().on_thread_start(thread.vtid);
 }
 
-/// Runs the thread from its frame; returns when it ends.
-fn continue_thread(record: &Record, thread: &ThreadState) {
+/// Queues the signals that were pending for the thread, before any thread runs: none
+/// that is sent later may overtake them.
+fn queue_signals(thread: &ThreadState) {
     let infos = |all: &[Vec<u8>]| -> Vec<SigInfo> {
         let exact = all.iter().filter_map(|b| b.as_slice().try_into().ok());
         exact.map(SigInfo::from_bytes).collect()
@@ -406,7 +423,10 @@ fn continue_thread(record: &Record, thread: &ThreadState) {
         ..ParkSlot::default()
     };
     park::queue_again(&mut slot);
-    drop(slot);
+}
+
+/// Runs the thread from its frame; returns when it ends.
+fn continue_thread(record: &Record, thread: &ThreadState) {
     // SAFETY: the image brought the frame back; only this thread uses its
     // scratch frame.
     unsafe {
