@@ -129,7 +129,7 @@ pub(crate) fn prove(name: &str) {
 /// The guest with as many steps as ten random moments need on this machine, and its
 /// native run.
 fn long_enough(mut guest: Guest) -> (Bench, Reference) {
-    const ENOUGH: Duration = Duration::from_millis(1200);
+    const ENOUGH: Duration = Duration::from_millis(2400);
     let most = guest.steps.saturating_mul(100);
     loop {
         let mut bench = Bench::new(guest);
