@@ -29,8 +29,8 @@ pub struct IdState {
     pub pgid: Pair,
     /// Session.
     pub sid: Pair,
-    /// The kernel's process id in the life before the last restart.
-    pub former: i32,
+    /// The kernel's process ids in the lives before the restarts.
+    pub former: Vec<i32>,
 }
 
 const SAME: Pair = Pair { virt: 0, real: 0 };
@@ -40,7 +40,7 @@ static IDS: Mutex<IdState> = Mutex::new(IdState {
     ppid: SAME,
     pgid: SAME,
     sid: SAME,
-    former: 0,
+    former: Vec::new(),
 });
 
 /// The ids.
@@ -64,7 +64,7 @@ impl IdState {
             ppid: same(sys::getppid()),
             pgid: same(sys::getpgid(0)),
             sid: same(sys::getsid(0)),
-            former: 0,
+            former: Vec::new(),
         }
     }
 
@@ -81,7 +81,7 @@ impl IdState {
             ppid: pair(self.ppid, now.ppid),
             pgid: pair(self.pgid, now.pgid),
             sid: pair(self.sid, now.sid),
-            former: self.pid.real,
+            former: self.former.iter().copied().chain([self.pid.real]).collect(),
         }
     }
 
@@ -92,6 +92,7 @@ impl IdState {
             virt: pid,
             real: pid,
         };
+        self.former.clear();
     }
 }
 
@@ -176,22 +177,23 @@ pub(crate) fn detach_info(info: &mut SigInfo) {
     }
 }
 
-/// The same for one that the image holds on a thread's stack, in a handler that has
-/// not begun.
-pub(crate) fn detach_former(info: &mut SigInfo) {
-    let ids = lock();
-    if is_sent(info) && info.pid == ids.former {
-        info.pid = ids.pid.virt;
-    }
-}
-
 fn is_sent(info: &SigInfo) -> bool {
     info.code <= 0 && info.code != libc::SI_TIMER
 }
 
-/// Who sent a signal, in `siginfo`.
+/// Who sent a signal, in `siginfo`. One that lay on a stack in the image, for a handler
+/// that had not begun, has an id of a former life.
 pub(crate) fn translate_info(info: &mut SigInfo) {
-    if is_sent(info) || (info.signo == libc::SIGCHLD && info.code > 0) {
-        info.pid = to_virtual(info.pid);
+    if !is_sent(info) && (info.signo != libc::SIGCHLD || info.code <= 0) {
+        return;
     }
+    let known = to_virtual(info.pid);
+    let ids = lock();
+    let is_stale =
+        known == info.pid && known != ids.pid.virt && ids.former.contains(&known) && !exists(known);
+    info.pid = if is_stale { ids.pid.virt } else { known };
+}
+
+fn exists(pid: i32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
 }

@@ -431,10 +431,6 @@ fn continue_thread(record: &Record, thread: &ThreadState) {
     // scratch frame.
     unsafe {
         let frame = thread.frame as *mut Frame;
-        if (abi::SIGNAL_WRAPPER..abi::PROBE).contains(&(*frame).rip) {
-            // Parked as a handler was about to begin: its information is in rsi.
-            ids::detach_former(&mut *((*frame).rsi as *mut SigInfo));
-        }
         let copy = (*record.frame.get()).fill(&*frame);
         park::make_ready(record, copy, thread.interrupted);
         arch::enter(record.me, copy, thread.fs);
