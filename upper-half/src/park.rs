@@ -28,6 +28,13 @@ static HELD: AtomicU32 = AtomicU32::new(0);
 /// Threads of the rendezvous before this epoch may run on: all have queued their
 /// signals again, so none that is sent from now on can overtake them.
 static RELEASED: AtomicU32 = AtomicU32::new(0);
+/// Epoch whose threads are all parked: each takes its pending signals now, when
+/// nobody can send another.
+static COLLECT: AtomicU32 = AtomicU32::new(0);
+/// Threads that have done so.
+static COLLECTED: AtomicU32 = AtomicU32::new(0);
+/// Rings for parked threads to look at `COLLECT` and `EPOCH`.
+static BELL: AtomicU32 = AtomicU32::new(0);
 /// One rendezvous at a time.
 static CONTROL: Mutex<()> = Mutex::new(());
 
@@ -99,6 +106,10 @@ pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
         let events = EVENTS.load(SeqCst);
         let (total, missing) = ask_all(epoch, round);
         if missing == 0 {
+            COLLECTED.store(0, SeqCst);
+            COLLECT.store(epoch, SeqCst);
+            ring();
+            wait_while(&COLLECTED, |threads| threads != total as u32);
             parked.take_signals();
             return Ok(parked);
         }
@@ -267,14 +278,20 @@ impl Drop for Parked {
             record.pending.fetch_and(!PARK_REQUEST, SeqCst);
         }
         EPOCH.store(self.epoch + 1, SeqCst);
-        sys::futex_wake(&EPOCH);
+        ring();
         wait_while(&HELD, |held| held != 0);
         RELEASED.store(self.epoch + 1, SeqCst);
         sys::futex_wake(&RELEASED);
     }
 }
 
-/// Sleeps until the word is another.
+/// Wakes the parked threads.
+fn ring() {
+    BELL.fetch_add(1, SeqCst);
+    sys::futex_wake(&BELL);
+}
+
+/// Sleeps while the word is so.
 fn wait_while(word: &AtomicU32, condition: impl Fn(u32) -> bool) {
     loop {
         let value = word.load(SeqCst);
@@ -294,6 +311,7 @@ pub(crate) fn something_changed() {
 /// In the child of a fork nobody asks for a park.
 pub(crate) fn reset_in_child() {
     EPOCH.store(0, SeqCst);
+    COLLECT.store(0, SeqCst);
     HELD.store(0, SeqCst);
     RELEASED.store(0, SeqCst);
 }
@@ -348,13 +366,26 @@ unsafe fn park_at(
             interrupted,
             name: name(),
             timer_slack: timer_slack(),
-            private: take_private(),
+            private: Vec::new(),
             shared: Vec::new(),
         };
         HELD.fetch_add(1, SeqCst);
         record.parked.store(epoch, SeqCst);
         something_changed();
-        wait_while(&EPOCH, |now| now == epoch);
+        let mut collected = false;
+        loop {
+            let bell = BELL.load(SeqCst);
+            if EPOCH.load(SeqCst) != epoch {
+                break;
+            }
+            if !collected && COLLECT.load(SeqCst) == epoch {
+                slot.private = take_private();
+                collected = true;
+                COLLECTED.fetch_add(1, SeqCst);
+                sys::futex_wake(&COLLECTED);
+            }
+            sys::futex_wait(&BELL, bell, None);
+        }
         queue_again(slot);
         HELD.fetch_sub(1, SeqCst);
         sys::futex_wake(&HELD);
