@@ -7,7 +7,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use common::process::wait_until;
+use common::process::{keep_inherited, wait_until};
 use common::{dist, root, target};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,7 @@ struct Bench {
 }
 
 fn main() {
+    keep_inherited();
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     let (mut pairs, mut wanted) = (9, Vec::new());
     while let Some(arg) = args.next() {

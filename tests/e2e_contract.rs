@@ -165,11 +165,13 @@ fn checkpoint_and_status_by_name_by_pid_and_alone() {
             .copied()
             .collect();
         let status = bench.ask(&args).expect_success("status").json();
-        let status = if selector.is_empty() {
-            status[0].clone()
-        } else {
-            status
-        };
+        // Without a name all of the user's jobs are listed.
+        let mine =
+            |all: &[serde_json::Value]| all.iter().find(|s| s["pid"] == bench.pid()).cloned();
+        let status = status
+            .as_array()
+            .map_or(Some(status.clone()), |all| mine(all));
+        let status = status.expect("the job is listed");
         assert_eq!(
             status["pid"].as_i64(),
             Some(bench.pid().into()),

@@ -57,7 +57,8 @@ fn unsupported_opcodes_are_named_with_their_line() {
 
 #[test]
 fn functions_without_a_body_are_named() {
-    let text = ".extern .func cudaLaunchDevice();\n.visible .entry k() { call cudaLaunchDevice; ret; }";
+    let text =
+        ".extern .func cudaLaunchDevice();\n.visible .entry k() { call cudaLaunchDevice; ret; }";
     assert!(
         error(text).contains("calling `cudaLaunchDevice` from a kernel is not supported"),
         "{}",

@@ -21,7 +21,11 @@ static INHERITED: Once = Once::new();
 
 /// Keeps descriptors that this process inherited (from a shell, a job server) from
 /// its children: a job with a pipe to somebody outside is rightly refused.
-fn keep_inherited() {
+pub(crate) fn keep_inherited() {
+    INHERITED.call_once(close_on_exec);
+}
+
+fn close_on_exec() {
     let names = fs::read_dir("/proc/self/fd")
         .expect("/proc/self/fd")
         .flatten();
@@ -41,7 +45,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `command`, in a process group of its own.
     pub(crate) fn spawn(command: &mut Command, what: &str) -> Self {
-        INHERITED.call_once(keep_inherited);
+        keep_inherited();
         let child = command
             .process_group(0)
             .spawn()
