@@ -75,6 +75,7 @@ pub(crate) fn run(
     progress: Progress<'_>,
 ) -> Result<CheckpointReport, Failure> {
     let asked = Instant::now();
+    wait_for_program(deadline)?;
     let found = obstacles(job);
     if !found.is_empty() {
         return Err(Failure::refused(found));
@@ -122,6 +123,21 @@ pub(crate) fn run(
         bytes_written,
         threads,
     })
+}
+
+/// The control socket answers before the program has its first thread: an image of
+/// that moment would be empty.
+fn wait_for_program(deadline: Instant) -> Result<(), Failure> {
+    while upper_half::threads().is_empty() {
+        if Instant::now() >= deadline {
+            return Err(Failure::refused(vec![
+                "the program has not begun to run: it is still being loaded; try again in a moment"
+                    .into(),
+            ]));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// What went into the image, before compression.
