@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Each package with the packages of ours that it may use.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("cuda-abi", &[]),
     ("replay-log", &[]),
     ("transparent-core", &[]),
@@ -26,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
         ],
     ),
     ("gpuckpt", &["lower-half", "transparent-core", "upper-half"]),
+    ("gpu-kit", &["cuda-abi"]),
     ("xtask", &[]),
 ];
 
