@@ -33,7 +33,8 @@ pub(crate) struct Args {
     /// End the job with status 85 once the image is committed
     #[arg(long)]
     kill: bool,
-    /// Give up when the job cannot be brought to a standstill in this time; it then runs on
+    /// Give up when the job cannot be brought to a standstill in this time (500ms, 1.5s, 2m); it
+    /// then runs on
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time::parse)]
     wait: Duration,
     /// Write one JSON object to standard output

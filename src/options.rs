@@ -21,7 +21,7 @@ pub(crate) struct JobArgs {
     /// restart the image's]
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<DeviceArg>,
-    /// Save a checkpoint this often (90s, 10m, 2h)
+    /// Save a checkpoint this often (90s, 10m, 1.5h)
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub(crate) interval: Option<Duration>,
     /// Compression of images: auto, none, zstd or zstd:LEVEL [default: auto]

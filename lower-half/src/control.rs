@@ -201,7 +201,7 @@ fn converse(job: &Job, stream: &UnixStream) -> Result<()> {
         Ok(Request::Status) => Reply::Status(job.status()),
         Ok(Request::Checkpoint { kill, deadline_ms }) => {
             stream.set_nonblocking(true)?;
-            let deadline = Instant::now() + Duration::from_millis(deadline_ms);
+            let deadline = after(Duration::from_millis(deadline_ms));
             let mut last: Option<Instant> = None;
             let result = checkpoint::run(job, kill, deadline, &mut |phase, done, total| {
                 if last.is_none_or(|at| at.elapsed() > Duration::from_millis(50)) {
@@ -237,6 +237,12 @@ fn converse(job: &Job, stream: &UnixStream) -> Result<()> {
     };
     stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
     send(stream, &reply)
+}
+
+/// The moment after so much time; a client may ask for more than a clock can tell.
+fn after(time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    Instant::now() + time.min(FAR)
 }
 
 fn send(mut stream: &UnixStream, reply: &Reply) -> Result<()> {
