@@ -5,6 +5,7 @@ mod common;
 
 use common::guests::find;
 use common::job::{Bench, FAILURE, Finished};
+use lower_half::faults::Phase;
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,6 +22,37 @@ const BEFORE_COMMIT: [&str; 7] = [
     "manifest",
     "before-rename",
 ];
+
+/// The phases of the product's table, but the last, are those that the tests go through.
+#[test]
+fn every_phase_before_the_commit_is_here() {
+    let known = Phase::ALL.iter().map(|(name, _)| *name);
+    assert_eq!(
+        known.collect::<Vec<_>>(),
+        [BEFORE_COMMIT.as_slice(), &["after-rename"]].concat()
+    );
+}
+
+/// A fault with a slip in it must not make a test pass in which nothing fails.
+#[test]
+fn an_unknown_fault_is_refused() {
+    for (fault, named) in [
+        ("rendevous:abort", "rendezvous"),
+        ("host:abrot", "abort"),
+        ("host", "before-rename"),
+    ] {
+        let mut bench = Bench::new(find("plain_pie"));
+        bench.env.push(("GPUCKPT_FAULT".into(), fault.into()));
+        bench.launch();
+        let finished = bench.finish();
+        assert_eq!(finished.code, FAILURE, "{fault}: {finished:#?}");
+        assert!(
+            finished.err.contains("GPUCKPT_FAULT") && finished.err.contains(named),
+            "{fault}: {finished:#?}"
+        );
+        assert_eq!(finished.out, "", "{fault}: nothing of the program ran");
+    }
+}
 
 /// A job that was saved once and restarted with `GPUCKPT_FAULT=fault`; and what its
 /// undisturbed run gives.

@@ -11,6 +11,7 @@ use crate::job::Job;
 use crate::{descriptors, device_data, fault, report, summary};
 use lower_half::config::Compress;
 use lower_half::facts::{self, JobFacts, Machine};
+use lower_half::faults::Phase;
 use lower_half::protocol::CheckpointReport;
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
@@ -80,7 +81,7 @@ pub(crate) fn run(
     if !found.is_empty() {
         return Err(Failure::refused(found));
     }
-    fault::at("preflight").map_err(Failure::failed)?;
+    fault::at(Phase::Preflight).map_err(Failure::failed)?;
     let store =
         Store::open(&job.options.dir.to_path(), &job.options.name).map_err(Failure::failed)?;
     let writer = store
@@ -152,12 +153,12 @@ struct Saved {
 fn quiesce(job: &Job, deadline: Instant) -> Result<(upper_half::Parked, Instant), Failure> {
     /// How long a device that was at rest may take to be so again.
     const SETTLE: Duration = Duration::from_millis(20);
-    fault::at("drain").map_err(Failure::failed)?;
+    fault::at(Phase::Drain).map_err(Failure::failed)?;
     loop {
         if job.has_device() {
             interposer::drain(deadline).map_err(Failure::failed)?;
         }
-        fault::at("rendezvous").map_err(Failure::failed)?;
+        fault::at(Phase::Rendezvous).map_err(Failure::failed)?;
         let stopped = Instant::now();
         let parked = upper_half::park(deadline).map_err(Failure::failed)?;
         if !job.has_device() {
@@ -197,7 +198,7 @@ fn save(
     writer: &ImageWriter,
     progress: Progress<'_>,
 ) -> Result<Saved, Failure> {
-    fault::at("host").map_err(Failure::failed)?;
+    fault::at(Phase::Host).map_err(Failure::failed)?;
     let attributes = attributes_and_signals(parked)?;
     let state = parked.state();
     let upper = upper_ranges();
@@ -206,13 +207,13 @@ fn save(
     let stats = plan
         .save(writer, &mut |done, total| progress("host", done, total))
         .map_err(Failure::failed)?;
-    fault::at("device").map_err(Failure::failed)?;
+    fault::at(Phase::Device).map_err(Failure::failed)?;
     let device = if job.has_device() {
         device_data::save(writer, progress).map_err(Failure::failed)?
     } else {
         0
     };
-    fault::at("manifest").map_err(Failure::failed)?;
+    fault::at(Phase::Manifest).map_err(Failure::failed)?;
     let facts = JobFacts {
         options: job.options.clone(),
         device: job.device,
@@ -266,9 +267,9 @@ fn attributes_and_signals(parked: &upper_half::Parked) -> Result<attributes::Att
 }
 
 fn commit(writer: ImageWriter) -> Result<std::path::PathBuf, Failure> {
-    fault::at("before-rename").map_err(Failure::failed)?;
+    fault::at(Phase::BeforeRename).map_err(Failure::failed)?;
     let image = writer.commit().map_err(Failure::failed)?;
-    let _ = fault::at("after-rename");
+    let _ = fault::at(Phase::AfterRename);
     Ok(image)
 }
 

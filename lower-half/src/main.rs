@@ -36,7 +36,10 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
     descriptors::init();
     transparent_core::set_descriptor_base(descriptors::base());
     report::init();
-    fault::init();
+    if let Err(error) = fault::init() {
+        report::line(format_args!("{error:#}"));
+        return OWN_FAILURE;
+    }
     let arguments = (1..argc.max(1) as usize).map(|index| {
         // SAFETY: libc's vector holds `argc` C strings.
         let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
