@@ -65,9 +65,17 @@ fn people(object: &Value) -> String {
     let mut text = head(object);
     text += &part("Threads", &object["threads"], &["vtid", "name", "state"]);
     text += &part(
-        "Mappings",
+        &mappings(&object["mappings"]),
         &object["mappings"],
-        &["start", "end", "prot", "kind", "bytes_saved", "path"],
+        &[
+            "start",
+            "end",
+            "bytes",
+            "bytes_saved",
+            "prot",
+            "kind",
+            "path",
+        ],
     );
     text += &part(
         "Descriptors",
@@ -81,6 +89,20 @@ fn people(object: &Value) -> String {
         &["name", "bytes", "bytes_stored"],
     );
     text
+}
+
+/// The title of the mappings, with their sums where the image's writer gave them.
+fn mappings(list: &Value) -> String {
+    let sum = |key: &str| -> Option<u64> {
+        let sizes = list.as_array()?.iter().map(|item| item[key].as_u64());
+        sizes.sum()
+    };
+    match (sum("bytes"), sum("bytes_saved")) {
+        (Some(size), Some(saved)) => {
+            format!("Mappings, {}, {} saved", bytes(size), bytes(saved))
+        }
+        _ => "Mappings".to_string(),
+    }
 }
 
 fn head(object: &Value) -> String {
@@ -225,7 +247,10 @@ mod tests {
             "bytes_written": 2048,
             "sizes": {"host": 4096},
             "threads": [{"vtid": 7, "name": "app"}, {"vtid": 8, "name": "worker"}],
-            "mappings": [{"start": 4096, "end": 8192, "prot": "rw-", "kind": "anonymous", "bytes_saved": 4096}],
+            "mappings": [
+                {"start": 4096, "end": 20480, "prot": "rw-", "kind": "anonymous", "bytes": 16384, "bytes_saved": 4096},
+                {"start": 20480, "end": 24576, "prot": "r--", "kind": "file", "bytes": 4096, "bytes_saved": 0, "path": "/a"},
+            ],
             "descriptors": [],
             "device": {
                 "device": "mock", "contexts": 1, "streams": [1, 2], "log_total": 9, "log_live": 4,
@@ -248,9 +273,10 @@ Threads (2)
   7     app
   8     worker
 
-Mappings (1)
-  start   end     prot  kind       bytes saved
-  0x1000  0x2000  rw-   anonymous  4.0 KiB
+Mappings, 20.0 KiB, 4.0 KiB saved (2)
+  start   end     bytes     bytes saved  prot  kind       path
+  0x1000  0x5000  16.0 KiB  4.0 KiB      rw-   anonymous
+  0x5000  0x6000  4.0 KiB   0 B          r--   file       /a
 
 Descriptors (0)
 

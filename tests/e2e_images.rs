@@ -212,6 +212,39 @@ fn keep_removes_old_images() {
     assert_eq!(bench.finish(), expected);
 }
 
+/// What is said of single mappings and allocations adds up to the sections that hold
+/// them, and to the sizes of the whole.
+fn assert_sizes_agree(inspect: &serde_json::Value) {
+    let sum = |list: &serde_json::Value, key: &str| -> u64 {
+        let items = list.as_array().expect("a list");
+        assert!(!items.is_empty(), "{inspect:#}");
+        items
+            .iter()
+            .map(|item| item[key].as_u64().expect("a size"))
+            .sum()
+    };
+    let sections = inspect["sections"].as_array().expect("sections");
+    let section = |name: &str| {
+        let found = sections.iter().find(|section| section["name"] == name);
+        found.expect("the section")["bytes"].as_u64()
+    };
+    let mappings = &inspect["mappings"];
+    let saved = sum(mappings, "bytes_saved");
+    assert_eq!(Some(saved), section("memory-data"));
+    assert_eq!(Some(saved), inspect["sizes"]["host"].as_u64());
+    assert_eq!(
+        sum(mappings, "bytes"),
+        sum(mappings, "end") - sum(mappings, "start")
+    );
+    assert_eq!(
+        Some(sum(mappings, "bytes")),
+        inspect["sizes"]["host_mapped"].as_u64()
+    );
+    let device = sum(&inspect["device"]["allocations"], "len");
+    assert_eq!(Some(device), section("device-data"));
+    assert_eq!(Some(device), inspect["sizes"]["device"].as_u64());
+}
+
 /// `inspect` and `can-restore` answer for people and for programs.
 #[test]
 fn inspect_and_can_restore() {
@@ -222,6 +255,7 @@ fn inspect_and_can_restore() {
         .expect_success("inspect --json")
         .json();
     assert!(inspect.is_object(), "{inspect:#}");
+    assert_sizes_agree(&inspect);
     let text = bench.ask(&["inspect", &path]).expect_success("inspect").out;
     for word in ["thread", "mapping", "descriptor"] {
         assert!(

@@ -204,7 +204,7 @@ fn save(
     let upper = upper_ranges();
     let plan = memory::plan(&upper, &[]).map_err(Failure::found)?;
     let table = fds::capture(&descriptors::is_ours, &job.streams).map_err(Failure::found)?;
-    let stats = plan
+    let (stats, each) = plan
         .save(writer, &mut |done, total| progress("host", done, total))
         .map_err(Failure::failed)?;
     fault::at(Phase::Device).map_err(Failure::failed)?;
@@ -221,7 +221,7 @@ fn save(
         argv: job.argv.clone(),
         machine: Machine::here(),
     };
-    let summary = summary::build(job, &state, &upper, &table, &facts, &stats, device);
+    let summary = summary::build(job, &state, &upper, &table, &facts, (&stats, &each), device);
     let put = || -> Result<(), transparent_core::image::ImageError> {
         writer.put_bincode(
             sections::UPPER.0,
@@ -246,7 +246,7 @@ fn save(
     };
     put().map_err(Failure::failed)?;
     Ok(Saved {
-        host: stats.bytes,
+        host: stats.saved,
         device,
     })
 }

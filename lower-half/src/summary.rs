@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use transparent_core::Range;
 use transparent_core::fds::FdTable;
 use transparent_core::maps::{self, Mapping};
-use transparent_core::memory::Stats;
+use transparent_core::memory::{MappingBytes, Stats};
 use upper_half::UpperState;
 
 /// Describes an image that is being written; the threads are parked.
@@ -17,7 +17,7 @@ pub(crate) fn build(
     upper: &[Range],
     table: &FdTable,
     facts: &JobFacts,
-    stats: &Stats,
+    (stats, saved): (&Stats, &[MappingBytes]),
     bytes_device: u64,
 ) -> Value {
     let mappings = maps::read().unwrap_or_default();
@@ -27,10 +27,10 @@ pub(crate) fn build(
         "argv": facts.argv.iter().map(|argument| lossy(&argument.0)).collect::<Vec<_>>(),
         "pid": state.vpid(),
         "threads": state.threads.iter().map(|thread| json!({"vtid": thread.vtid, "name": lossy(&thread.name)})).collect::<Vec<_>>(),
-        "mappings": mappings.iter().filter(|m| upper.iter().any(|r| r.intersection(&m.range).is_some())).map(mapping).collect::<Vec<_>>(),
+        "mappings": mappings.iter().filter(|m| upper.iter().any(|r| r.intersection(&m.range).is_some())).map(|m| mapping(m, saved)).collect::<Vec<_>>(),
         "descriptors": descriptors(table),
         "device": device(job),
-        "sizes": {"host": stats.bytes, "host_mapped": stats.mapped, "device": bytes_device},
+        "sizes": {"host": stats.saved, "host_mapped": stats.mapped, "device": bytes_device},
         "host": facts.machine.host,
         "kernel": facts.machine.kernel,
         "cpu_features": facts.machine.cpu_features,
@@ -38,7 +38,7 @@ pub(crate) fn build(
     })
 }
 
-fn mapping(mapping: &Mapping) -> Value {
+fn mapping(mapping: &Mapping, saved: &[MappingBytes]) -> Value {
     let text = mapping.to_string();
     let mut words = text.split_whitespace();
     let protection = words.nth(1).unwrap_or_default().to_owned();
@@ -55,7 +55,18 @@ fn mapping(mapping: &Mapping) -> Value {
         "prot": protection,
         "kind": kind,
         "path": path,
+        "bytes": mapping.range.len(),
+        "bytes_saved": saved_in(&mapping.range, saved),
     })
+}
+
+/// Bytes in the image of what lies in `range`; `saved` is ascending.
+fn saved_in(range: &Range, saved: &[MappingBytes]) -> u64 {
+    let first = saved.partition_point(|one| one.range.end <= range.start);
+    let inside = saved[first..]
+        .iter()
+        .take_while(|one| one.range.start < range.end);
+    inside.map(|one| one.saved).sum()
 }
 
 fn descriptors(table: &FdTable) -> Vec<Value> {

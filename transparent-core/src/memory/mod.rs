@@ -144,10 +144,21 @@ pub struct Stats {
     pub extents: u64,
     /// Bytes of pages that were read or filled.
     pub bytes: u64,
+    /// Bytes of pages in the image: those read, without pages of zeros.
+    pub saved: u64,
     /// Bytes of address space.
     pub mapped: u64,
     /// How long it took.
     pub time: Duration,
+}
+
+/// How much of a mapping is in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingBytes {
+    /// The mapping, or the part of it that is in the program's ranges.
+    pub range: Range,
+    /// Bytes of its pages in the section `memory-data`.
+    pub saved: u64,
 }
 
 /// Memory could not be saved or restored.

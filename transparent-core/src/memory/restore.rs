@@ -71,6 +71,7 @@ pub fn restore(
         mappings: index.mappings.len() as u64,
         extents: index.extents.len() as u64,
         bytes,
+        saved: bytes,
         mapped: index.mappings.iter().map(|m| m.range.len()).sum(),
         time: begin.elapsed(),
     })

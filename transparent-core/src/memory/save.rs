@@ -2,7 +2,10 @@
 
 use super::pages::{Found, Scanner, open_proc, push};
 use super::plan::{MemoryPlan, Pages, Planned};
-use super::{Backing, DATA_SECTION, INDEX_SECTION, MemoryError, MemoryIndex, PAGE, Stats, VERSION};
+use super::{
+    Backing, DATA_SECTION, INDEX_SECTION, MappingBytes, MemoryError, MemoryIndex, PAGE, Stats,
+    VERSION,
+};
 use crate::Range;
 use crate::image::{ImageWriter, SectionKind, SectionWriter};
 use crate::sys;
@@ -18,8 +21,8 @@ const MAX_PIECES: usize = 1024;
 const MEM: &str = "/proc/self/mem";
 
 impl MemoryPlan {
-    /// Writes the sections `memory-data` and `memory`. `progress` is told bytes done
-    /// and bytes in all.
+    /// Writes the sections `memory-data` and `memory`, and says how much of each
+    /// mapping went there, ascending. `progress` is told bytes done and bytes in all.
     ///
     /// The program's threads must not run. Memory of the lower half may change.
     ///
@@ -30,7 +33,7 @@ impl MemoryPlan {
         &self,
         writer: &ImageWriter,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Stats, MemoryError> {
+    ) -> Result<(Stats, Vec<MappingBytes>), MemoryError> {
         let begin = Instant::now();
         let mut scanner = Scanner::new()?;
         let mut found = Vec::with_capacity(self.mappings.len());
@@ -50,8 +53,12 @@ impl MemoryPlan {
             total,
             progress,
         };
+        let mut each = Vec::with_capacity(self.mappings.len());
         for (planned, found) in self.mappings.iter().zip(found) {
-            saver.mapping(planned, found)?;
+            each.push(MappingBytes {
+                range: planned.mapping.range,
+                saved: saver.mapping(planned, found)?,
+            });
         }
         let Saver {
             data,
@@ -65,6 +72,7 @@ impl MemoryPlan {
             mappings: self.mappings.len() as u64,
             extents: extents.len() as u64,
             bytes: done,
+            saved: each.iter().map(|one| one.saved).sum(),
             mapped: self.mapped(),
             time: begin.elapsed(),
         };
@@ -77,10 +85,8 @@ impl MemoryPlan {
             guards,
         };
         writer.put_bincode(INDEX_SECTION, SectionKind::MEMORY, VERSION, &index)?;
-        Ok(Stats {
-            time: begin.elapsed(),
-            ..stats
-        })
+        let time = begin.elapsed();
+        Ok((Stats { time, ..stats }, each))
     }
 }
 
@@ -96,7 +102,8 @@ struct Saver<'a> {
 }
 
 impl Saver<'_> {
-    fn mapping(&mut self, planned: &Planned, found: Found) -> Result<(), MemoryError> {
+    /// Writes one mapping; returns the bytes of its pages that are in the image.
+    fn mapping(&mut self, planned: &Planned, found: Found) -> Result<u64, MemoryError> {
         // No extent reaches from one mapping into the next.
         let first = self.extents.len();
         let mut guards = found.guards;
@@ -120,7 +127,7 @@ impl Saver<'_> {
         for guard in guards {
             push(&mut self.guards, guard);
         }
-        Ok(())
+        Ok(self.extents[first..].iter().map(Range::len).sum())
     }
 
     /// Reads pieces of one mapping, together at most the buffer, and writes them.

@@ -63,12 +63,30 @@ fn save(dir: &Path, ranges: &[Range], exclude: &[Range]) -> (ImageReader, Stats)
     let store = Store::open(dir, "memory").unwrap();
     let writer = store.create(Compression::Auto).unwrap();
     let mut last = (0, 0);
-    let stats = plan
+    let (stats, each) = plan
         .save(&writer, &mut |done, total| last = (done, total))
         .unwrap();
     assert_eq!(last.0, stats.bytes);
     let reader = ImageReader::open(&writer.commit().unwrap()).unwrap();
+    accounted(&reader, &stats, &each);
     (reader, stats)
+}
+
+/// What is said of each mapping is what the sections hold.
+fn accounted(reader: &ImageReader, stats: &Stats, each: &[MappingBytes]) {
+    let data = reader.sections().iter().find(|s| s.name == DATA_SECTION);
+    assert_eq!(data.unwrap().raw_len, stats.saved);
+    assert_eq!(each.iter().map(|one| one.saved).sum::<u64>(), stats.saved);
+    let index = index(reader);
+    assert_eq!(each.len(), index.mappings.len());
+    for (one, mapping) in each.iter().zip(&index.mappings) {
+        assert_eq!(one.range, mapping.range);
+        let inside = index
+            .extents
+            .iter()
+            .filter_map(|extent| extent.intersection(&mapping.range));
+        assert_eq!(one.saved, inside.map(|part| part.len()).sum::<u64>());
+    }
 }
 
 fn same(now: &[(maps::Mapping, Vec<[u8; 2]>)], before: &[(maps::Mapping, Vec<[u8; 2]>)]) {
