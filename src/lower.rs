@@ -5,6 +5,7 @@ use crate::failure::{Code, Failure, Result};
 use lower_half::config::Config;
 use lower_half::handover;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -40,6 +41,7 @@ pub(crate) fn program(prefix: &Path) -> PathBuf {
 /// The environment goes over without `LD_*`: the loader's variables are the
 /// application's, which finds them in the configuration.
 pub(crate) fn exec(config: &Config) -> Result<Infallible> {
+    enough_descriptors(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft))?;
     let program = program(&prefix()?);
     let failed = |why: String| {
         Failure::new(
@@ -72,6 +74,22 @@ pub(crate) fn exec(config: &Config) -> Result<Infallible> {
         .advise("keep bin/, libexec/ and lib/ of the installation together"),
         _ => failed(error.desc().to_string()),
     })
+}
+
+/// Below this limit the lower half's descriptors would lie among the application's, and
+/// no checkpoint could be written.
+const LEAST_DESCRIPTORS: u64 = 64;
+
+fn enough_descriptors(limit: u64) -> Result<()> {
+    if limit >= LEAST_DESCRIPTORS {
+        return Ok(());
+    }
+    let why = format!(
+        "the limit of open files (`ulimit -n`) is {limit}, and a job that can be saved needs \
+         {LEAST_DESCRIPTORS}: its own and those that an image is written with"
+    );
+    Err(Failure::new(Code::StartFailed, "cannot start the job", why)
+        .advise("raise it first: `ulimit -n 1024` (LimitNOFILE= in a systemd unit)"))
 }
 
 /// The configuration in a file that the exec leaves open, above the standard streams:

@@ -197,6 +197,25 @@ fn exit_statuses_of_what_cannot_be_started() {
     );
 }
 
+#[test]
+fn a_limit_of_open_files_that_is_too_low_is_told_with_what_to_do() {
+    let it = Installation::with_lower("exit 0");
+    for limit in [8, 16, 63] {
+        let output = it.shell(&format!("ulimit -n {limit}"), "launch true");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(125), "{limit}: {said}");
+        for part in [
+            "[start-failed]",
+            &format!("is {limit},"),
+            "`ulimit -n 1024`",
+        ] {
+            assert!(said.contains(part), "{limit}: {said}");
+        }
+    }
+    let output = it.shell("ulimit -n 64", "launch true");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
 /// A job of this test's process, which answers each of `exchanges` in turn.
 fn job(it: &Installation, name: &str, exchanges: Vec<Vec<Reply>>) -> JoinHandle<Vec<String>> {
     let socket = it.path("run").join(format!("{name}.sock"));

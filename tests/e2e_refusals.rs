@@ -111,6 +111,12 @@ fn child_process() {
     refused("child", &["process", "child"]);
 }
 
+/// A program that leaves itself no descriptors leaves none for an image either.
+#[test]
+fn too_few_open_files() {
+    refused("limit", &["raise `ulimit -n`"]);
+}
+
 /// A kernel that does not end: the device cannot be drained.
 #[test]
 fn a_device_that_does_not_come_to_rest() {

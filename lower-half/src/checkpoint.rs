@@ -308,6 +308,7 @@ pub(crate) fn obstacles(job: &Job) -> Vec<String> {
         memory::plan(&upper_ranges(), &[]).map(drop),
     ];
     let mut found = changeable_obstacles(job);
+    found.extend(too_few_descriptors());
     found.extend(
         host.into_iter()
             .filter_map(Result::err)
@@ -341,6 +342,20 @@ fn changeable_obstacles(job: &Job) -> Vec<String> {
         );
     }
     found
+}
+
+/// A checkpoint that fails for want of descriptors would fail with the threads parked.
+fn too_few_descriptors() -> Option<String> {
+    /// Files of an image are open together until the commit, and `/proc` beside them.
+    const NEEDED: u64 = 24;
+    let room = fds::room().unwrap_or(0);
+    (room < NEEDED).then(|| {
+        sentence(
+            "the limit of open files (RLIMIT_NOFILE)",
+            &format!("a checkpoint opens up to {NEEDED} files, and {room} more can be opened"),
+            "raise `ulimit -n` for the program, or let it close files",
+        )
+    })
 }
 
 fn process_obstacles(job: &Job) -> Vec<String> {

@@ -67,7 +67,10 @@ pub struct IntervalTimer {
 #[derive(Debug, Error)]
 pub enum AttributeError {
     /// The kernel does not tell.
-    #[error("cannot read the process's {what}: {source}; is /proc mounted?")]
+    #[error(
+        "cannot read the process's {what}: {source}; {}",
+        crate::refusal::proc_advice(source)
+    )]
     Read {
         /// Which attribute.
         what: &'static str,

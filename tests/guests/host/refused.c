@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ int main(int argc, char **argv)
     pid_t child = 0;
     timer_t timer;
     int has_timer = 0;
+    struct rlimit files = {0, 0};
     if (strcmp(object, "socket") == 0) {
         fd = socket(AF_INET, SOCK_DGRAM, 0);
         REQUIRE(fd >= 0, "socket");
@@ -57,6 +59,10 @@ int main(int argc, char **argv)
             for (;;)
                 pause();
         }
+    } else if (strcmp(object, "limit") == 0) {
+        REQUIRE(getrlimit(RLIMIT_NOFILE, &files) == 0, "getrlimit");
+        struct rlimit low = {16, files.rlim_max};
+        REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0, "setrlimit");
     } else {
         REQUIRE(0, "unknown object %s", object);
     }
@@ -69,6 +75,8 @@ int main(int argc, char **argv)
         close(fd);
     if (other >= 0)
         close(other);
+    if (files.rlim_max > 0)
+        REQUIRE(setrlimit(RLIMIT_NOFILE, &files) == 0, "setrlimit");
     if (has_timer)
         timer_delete(timer);
     if (child) {

@@ -106,6 +106,15 @@ fn info_line(line: &str) -> Option<(String, String)> {
     Some((key.trim().to_owned(), value.trim().to_owned()))
 }
 
+/// How many descriptors this process may still open before it meets its own limit
+/// (RLIMIT_NOFILE; a program may have lowered it below what is open).
+pub fn room() -> io::Result<u64> {
+    let (limit, _) = sys::process::limit(libc::RLIMIT_NOFILE)?;
+    let below = |fd: &i32| u64::try_from(*fd).is_ok_and(|fd| fd < limit);
+    let used = open_numbers()?.iter().filter(|fd| below(fd)).count();
+    Ok(limit.saturating_sub(used as u64))
+}
+
 /// Device and inode of the regular files that any descriptor may write to.
 pub(crate) fn written_files() -> std::collections::HashSet<(u64, u64)> {
     let mut written = std::collections::HashSet::new();

@@ -36,6 +36,7 @@ pub use directory::Place;
 pub use epoll::{Epoll, Watch};
 pub use eventfd::Eventfd;
 pub use kernel::KernelFile;
+pub use look::room;
 pub use pipe::Pipe;
 pub use regular::{FilesRule, Regular};
 pub use restore::{Note, RestoreError, check_restore, rearm_timers, restore, settle};

@@ -36,10 +36,7 @@ pub(super) fn survey(
     streams: &StandardStreams,
     stopped: bool,
 ) -> Result<FdTable, Vec<Refusal>> {
-    let unreadable = |e: std::io::Error| {
-        let advice = "mount /proc and let the process read it";
-        vec![Refusal::new("/proc/self/fd", e.to_string(), advice)]
-    };
+    let unreadable = |e: std::io::Error| vec![Refusal::of_proc("/proc/self/fd", &e)];
     let mut looks = Vec::new();
     for fd in open_numbers().map_err(unreadable)? {
         if !is_ours(fd) {

@@ -168,7 +168,10 @@ pub enum MemoryError {
     #[error(transparent)]
     Image(#[from] ImageError),
     /// A file of `/proc/self` failed.
-    #[error("cannot read {path}: {source}; is /proc mounted, and is this process dumpable?")]
+    #[error(
+        "cannot read {path}: {source}; {}",
+        crate::refusal::proc_advice(source)
+    )]
     Proc {
         /// Which.
         path: &'static str,

@@ -60,13 +60,8 @@ impl MemoryPlan {
 /// # Errors
 /// Every mapping that cannot be saved.
 pub fn plan(ranges: &[Range], exclude: &[Range]) -> Result<MemoryPlan, Vec<Refusal>> {
-    let mappings = maps::read_detailed(ranges).map_err(|e| {
-        vec![Refusal::new(
-            "/proc/self/smaps",
-            e.to_string(),
-            "mount /proc and let the process read it",
-        )]
-    })?;
+    let mappings =
+        maps::read_detailed(ranges).map_err(|e| vec![Refusal::of_proc("/proc/self/smaps", &e)])?;
     let mut planner = Planner::default();
     for (mapping, details) in &mappings {
         for piece in pieces(mapping, ranges, exclude) {
