@@ -112,6 +112,13 @@ fn lower_thread(f: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Nobody can be parked before the program has a thread.
+fn wait_for_program() {
+    while upper_half::threads().is_empty() {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
 /// Parks once, saves, ends the process.
 fn save_once() {
     let Some((file, after)) = SAVE.get() else {
@@ -119,6 +126,7 @@ fn save_once() {
     };
     lower_thread(move || {
         std::thread::sleep(*after);
+        wait_for_program();
         let parked = match upper_half::park(Instant::now() + Duration::from_secs(5)) {
             Ok(parked) => parked,
             Err(error) => {
@@ -150,6 +158,7 @@ fn control() {
         return;
     }
     lower_thread(move || {
+        wait_for_program();
         let mut random = every ^ 0x9e37_79b9_7f4a_7c15;
         loop {
             random = random

@@ -125,6 +125,9 @@ pub(super) fn fork(t: &mut Trap<'_>, flags: u64) -> Outcome {
         park::reset_in_child();
         let record = t.record;
         record.pending.fetch_and(!PARK_REQUEST, Relaxed);
+        // Epochs begin anew: what the parent's meant says nothing here.
+        record.parked.store(0, Relaxed);
+        record.asked.store(0, Relaxed);
         record.tid.store(pid, Relaxed);
         record.vtid.store(pid, Relaxed);
         record.is_main.store(true, Relaxed);
