@@ -3,7 +3,7 @@
 //! needs a new [`VERSION`].
 
 /// Version of everything in this file and of the layout of the gate image.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// First address of the application's window.
 pub const W_LO: u64 = 0x1600_0000_0000;

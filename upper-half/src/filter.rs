@@ -53,6 +53,7 @@ const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 const ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 const ARCH_X86_64: u32 = 0xc000_003e;
 
@@ -75,6 +76,8 @@ struct Builder {
 /// One step of a block that tests arguments; it ends in allow or a verdict.
 enum Step {
     Load(u32),
+    /// Keep these bits.
+    And(u32),
     /// Test; on success the verdict, else the next step.
     When(u16, u32, Verdict),
     /// Test; on success allow, else the next step.
@@ -110,6 +113,7 @@ impl Builder {
             for step in steps {
                 match step {
                     Step::Load(offset) => code.op(LOAD, *offset),
+                    Step::And(bits) => code.op(AND, *bits),
                     Step::When(op, k, v) => code.test(*op, *k, Some(Label::of(*v)), None),
                     Step::AllowWhen(op, k) => code.test(*op, *k, Some(Label::Allow), None),
                     Step::Otherwise(v) => code.jump(Label::of(*v)),
@@ -360,7 +364,7 @@ const TRAPPED: &[i64] = &[
 
 /// The filter of restarted programs.
 fn ids(low: bool) -> Vec<sock_filter> {
-    use Step::{Allow, Load, When};
+    use Step::{Allow, And, Load, When};
     use Verdict::Trap;
     const SIGN: u32 = 1 << 31;
     let mut b = Builder::default();
@@ -372,6 +376,19 @@ fn ids(low: bool) -> Vec<sock_filter> {
             libc::SYS_clock_nanosleep,
         ],
         vec![Load(argument(0)), When(AT_LEAST, SIGN, Trap), Allow],
+    );
+    // Locks with priority inheritance: 6 to 8, 11 to 13.
+    b.block(
+        &[libc::SYS_futex],
+        vec![
+            Load(argument(1)),
+            And(0x7f),
+            When(AT_LEAST, libc::FUTEX_WAIT_REQUEUE_PI as u32, Trap),
+            When(EQUAL, libc::FUTEX_LOCK_PI as u32, Trap),
+            When(EQUAL, libc::FUTEX_UNLOCK_PI as u32, Trap),
+            When(EQUAL, libc::FUTEX_TRYLOCK_PI as u32, Trap),
+            Allow,
+        ],
     );
     let own = [libc::F_SETOWN as u32, libc::F_GETOWN as u32, 15, 16];
     let mut steps = vec![Load(argument(1))];
@@ -550,6 +567,7 @@ mod tests {
                 EQUAL => pc += jump(a == i.k),
                 AT_LEAST => pc += jump(a >= i.k),
                 ANY_BIT => pc += jump(a & i.k != 0),
+                AND => a &= i.k,
                 RETURN => return i.k,
                 other => panic!("instruction {other:#x}"),
             }
@@ -610,6 +628,14 @@ mod tests {
         assert!(f.len() <= 120);
         assert_eq!(run(&f, libc::SYS_getpid, UPPER, [0; 6]), TRAP);
         assert_eq!(run(&f, libc::SYS_clock_gettime, UPPER, [0; 6]), ALLOW);
+        let futex = |op: i32| run(&f, libc::SYS_futex, UPPER, [0, op as u64, 0, 0, 0, 0]);
+        for flags in [0, libc::FUTEX_PRIVATE_FLAG, libc::FUTEX_CLOCK_REALTIME] {
+            for op in 0..14 {
+                let inherits = crate::trap::is_inheriting(op as u64);
+                let verdict = if inherits { TRAP } else { ALLOW };
+                assert_eq!(futex(op | flags), verdict, "{op} {flags:#x}");
+            }
+        }
         assert_eq!(
             run(
                 &f,

@@ -101,6 +101,11 @@ pub(crate) fn pid() -> i32 {
     lock().pid.virt
 }
 
+/// True once ids differ from the kernel's.
+pub(crate) fn active() -> bool {
+    lock().active
+}
+
 /// True when the application knows something else by this id.
 pub(crate) fn in_use(id: i32) -> bool {
     let ids = lock();

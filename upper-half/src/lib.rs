@@ -15,6 +15,7 @@
 //! between park and resume it holds no lock that others need.
 
 pub mod abi;
+mod after;
 mod arch;
 mod elf;
 mod filter;

@@ -15,6 +15,7 @@
 #![allow(unsafe_code, reason = "builds a stack frame for the window's code")]
 
 use crate::abi::{REISSUE, is_upper};
+use crate::after::After;
 use crate::arch::{self, Frame};
 use crate::record::Record;
 use crate::signal::OURS;
@@ -37,11 +38,28 @@ pub(crate) struct Reissue {
     pub(crate) rest: [u64; 2],
     pub(crate) mask: u64,
     pub(crate) mask_and_size: [u64; 2],
-    spare: [u64; 5],
+    /// What is done when the call has returned: an [`After`].
+    pub(crate) after: u64,
+    /// The call's result, where that is not nothing.
+    pub(crate) result: i64,
+    spare: [u64; 3],
+}
+
+impl Reissue {
+    /// Puts `frame` back behind the application's own instruction.
+    pub(crate) fn leave(&self, frame: &mut Frame) {
+        [
+            frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9,
+        ] = self.registers;
+        frame.rsp += (size_of::<Self>() as u64) + RED_ZONE;
+        frame.rip = self.return_to;
+    }
 }
 
 const RED_ZONE: u64 = 128;
 const _: () = assert!(size_of::<Reissue>() == 56 + 128);
+const _: () = assert!(std::mem::offset_of!(Reissue, after) == 144);
+const _: () = assert!(std::mem::offset_of!(Reissue, result) == 152);
 pub(crate) const NO_LIMIT: u64 = u64::MAX;
 
 /// Address after the exempt `syscall` instruction.
@@ -210,6 +228,30 @@ pub(crate) unsafe fn issue(
     unsafe { arch::enter_again(copy, fs) }
 }
 
+/// Waits by futex call `args` in the place of the application's own call, then does
+/// `after`.
+///
+/// # Safety
+/// As for [`issue`].
+pub(crate) unsafe fn wait(
+    record: &Record,
+    frame: &Frame,
+    fs: u64,
+    args: [u64; 6],
+    after: After,
+) -> ! {
+    // SAFETY: only this thread uses its scratch frame, and not while it is in use.
+    let copy = unsafe { (*record.frame.get()).fill(frame) };
+    prepare(record, copy, libc::SYS_futex, None, 0);
+    for (argument, value) in args.into_iter().enumerate() {
+        set(copy, argument, value);
+    }
+    // SAFETY: `prepare` has put the words there.
+    unsafe { (*(copy.rsp as *mut Reissue)).after = after as u64 };
+    // SAFETY: by the caller's promise.
+    unsafe { arch::enter_again(copy, fs) }
+}
+
 /// Points `copy` (a frame outside of the application's stack) at the exempt
 /// instruction. `done` bytes of its buffer are written already.
 pub(crate) fn prepare(
@@ -233,7 +275,9 @@ pub(crate) fn prepare(
         rest: [0; 2],
         mask: 0,
         mask_and_size: [0, 8],
-        spare: [0; 5],
+        after: After::of(nr) as u64,
+        result: 0,
+        spare: [0; 3],
     };
     if let Some(argument) = mask_argument(nr)
         && let Some(source) = mask_source(nr, args[argument])

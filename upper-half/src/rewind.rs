@@ -224,11 +224,8 @@ unsafe fn leave_reissue(record: &Record, frame: &mut Frame) -> Option<Interrupte
         }
         _ => Some(words.remaining),
     };
-    [
-        frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9,
-    ] = words.registers;
-    frame.rsp += (size_of::<Reissue>() + 128) as u64;
-    frame.rip = words.return_to - 2;
+    words.leave(frame);
+    frame.rip -= 2;
     frame.rax = words.nr;
     Some(Interrupted {
         nr,
@@ -260,6 +257,9 @@ pub(crate) fn undo_for_signal(record: &Record, frame: &mut Frame, signal: i32) {
     } else {
         nr as i64
     };
+    if nr == libc::SYS_futex && crate::trap::is_inheriting(frame.rsi) {
+        return; // the kernel restarts these whatever the action says
+    }
     let restarts = sys::sigaction(signal, None)
         .is_ok_and(|a| a.flags & libc::SA_RESTART as u64 != 0 && bit(signal) != 0);
     if restarts && !never_restarts(nr) {

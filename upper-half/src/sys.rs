@@ -166,14 +166,93 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 
 /// Wakes waiters on a word of the application's, as the kernel does at thread exit.
 pub(crate) fn futex_wake_shared(address: u64, count: u64) {
+    futex_wake_at(address, 0, count);
+}
+
+/// Wakes waiters on a word of the application's; how many.
+pub(crate) fn futex_wake_at(address: u64, flags: u64, count: u64) -> i64 {
+    let op = libc::FUTEX_WAKE as u64 | flags;
     // SAFETY: the address only names a queue.
+    unsafe { syscall6(libc::SYS_futex, [address, op, count, 0, 0, 0]) }
+}
+
+/// True when the aligned word at `address` can be read and written.
+pub(crate) fn is_futex(address: u64) -> bool {
+    // Adds nothing to it, and wakes those who wait for a word of our own.
+    const ADD: u64 = 1 << 28;
+    let own = AtomicU32::new(0);
+    let op = (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as u64;
+    // SAFETY: both words are changed by adding zero, if at all.
     unsafe {
         syscall6(
             libc::SYS_futex,
-            [address, libc::FUTEX_WAKE as u64, count, 0, 0, 0],
-        )
-    };
+            [own.as_ptr() as u64, op, 0, 0, address, ADD],
+        ) >= 0
+    }
 }
+
+/// Reads a value of the application's; EFAULT where its address is bad.
+///
+/// # Errors
+/// EFAULT.
+pub(crate) fn read<T: Plain>(address: u64) -> Result<T, i32> {
+    let mut value = std::mem::MaybeUninit::<T>::zeroed();
+    let local = [value.as_mut_ptr() as u64, size_of::<T>() as u64];
+    transfer(libc::SYS_process_vm_readv, local, address)?;
+    // SAFETY: all of it was written, and any bytes are a value.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Writes a value of the application's; EFAULT where its address is bad.
+///
+/// # Errors
+/// EFAULT; a part may have been written.
+pub(crate) fn write<T: Plain>(address: u64, value: &T) -> Result<(), i32> {
+    let local = [&raw const *value as u64, size_of::<T>() as u64];
+    transfer(libc::SYS_process_vm_writev, local, address)
+}
+
+/// Copies between our own memory and the application's, in this same process.
+fn transfer(nr: i64, local: [u64; 2], address: u64) -> Result<(), i32> {
+    if !crate::abi::is_upper(address) {
+        return Err(libc::EFAULT);
+    }
+    let remote = [address, local[1]];
+    let (ours, theirs) = (local.as_ptr() as u64, remote.as_ptr() as u64);
+    // SAFETY: the kernel checks the application's address; ours is a value of that length.
+    let done = unsafe { syscall6(nr, [getpid() as u64, ours, 1, theirs, 1, 0]) };
+    if done == local[1] as i64 {
+        return Ok(());
+    }
+    if done >= 0 || done == -i64::from(libc::EFAULT) {
+        return Err(libc::EFAULT);
+    }
+    // Not permitted here: without a check.
+    let (from, to) = if nr == libc::SYS_process_vm_readv {
+        (address, local[0])
+    } else {
+        (local[0], address)
+    };
+    // SAFETY: the application gave the address for this.
+    unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, local[1] as usize) };
+    Ok(())
+}
+
+/// Values of which any bytes are valid.
+///
+/// # Safety
+/// True of the type, padding included.
+pub(crate) unsafe trait Plain: Copy {}
+// SAFETY: integers.
+unsafe impl Plain for u32 {}
+// SAFETY: integers.
+unsafe impl Plain for u64 {}
+// SAFETY: an array of such.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+// SAFETY: integers only, without padding.
+unsafe impl Plain for SigInfo {}
+// SAFETY: integers only, without padding.
+unsafe impl Plain for KernelAction {}
 
 /// Sets the signal mask; returns the old one.
 pub(crate) fn set_mask(mask: u64) -> u64 {
@@ -265,15 +344,13 @@ pub(crate) fn take_signal(set: u64) -> Option<SigInfo> {
 
 /// CLOCK_MONOTONIC in nanoseconds.
 pub(crate) fn monotonic() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// A clock in nanoseconds.
+pub(crate) fn clock(id: i32) -> u64 {
     let mut time = [0u64; 2];
-    let args = [
-        libc::CLOCK_MONOTONIC as u64,
-        time.as_mut_ptr() as u64,
-        0,
-        0,
-        0,
-        0,
-    ];
+    let args = [id as u64, time.as_mut_ptr() as u64, 0, 0, 0, 0];
     // SAFETY: 16 bytes, living across the call.
     unsafe { syscall6(libc::SYS_clock_gettime, args) };
     time[0] * 1_000_000_000 + time[1]

@@ -312,9 +312,9 @@ fn release_robust(record: &Record) {
         let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(word as *mut u32) };
         let died = |v: u32| (v & TID == vtid).then_some(v & WAITERS | OWNER_DIED);
         if let Ok(old) = word.fetch_update(Release, Relaxed, died) {
-            // PI futexes (bit 0) are handed over by the kernel, which knows
-            // the real owner.
-            if entry & 1 == 0 && old & WAITERS != 0 {
+            // Those with priority inheritance (bit 0) are handed over by the kernel,
+            // as long as it knows the owner.
+            if (entry & 1 == 0 || ids::active()) && old & WAITERS != 0 {
                 sys::futex_wake_shared(word.as_ptr() as u64, 1);
             }
         }

@@ -154,22 +154,43 @@ fn the_gate_is_called_from_threads_and_handlers() {
     }
 }
 
+/// Natively, then saved and restored again and again, with the same result.
+fn chain(source: &str, flags: &[&str]) {
+    let guest = compile(source, flags);
+    let native = text(&run(&mut Command::new(&guest)));
+    let image = folder().join(format!("{source}{}.image", flags.concat()));
+    let image = name(&image);
+    let mut output = launch(&["--save", image, "--after", "100"], &[name(&guest)]);
+    let mut restarts = 0;
+    while output.status.code() == Some(85) && restarts < 200 {
+        restarts += 1;
+        let after = (40 + restarts * 37 % 110).to_string();
+        let options = ["--save", image, "--after", &after, "--restore", image];
+        output = run(Command::new(host()).args(options));
+    }
+    assert!(
+        restarts > 2,
+        "{source} ended after {restarts} restarts: {}",
+        text(&output)
+    );
+    assert_eq!(
+        native,
+        text(&output),
+        "{source} {flags:?} after {restarts} restarts"
+    );
+}
+
 #[test]
 fn a_chain_of_restarts_continues_the_program() {
     for flags in KINDS {
-        let guest = compile("continued.c", flags);
-        let native = text(&run(&mut Command::new(&guest)));
-        let image = folder().join(format!("image{}", flags.concat()));
-        let image = name(&image);
-        let mut output = launch(&["--save", image, "--after", "100"], &[name(&guest)]);
-        let mut restarts = 0;
-        while output.status.code() == Some(85) && restarts < 200 {
-            restarts += 1;
-            let after = (40 + restarts * 37 % 110).to_string();
-            let options = ["--save", image, "--after", &after, "--restore", image];
-            output = run(Command::new(host()).args(options));
-        }
-        assert!(restarts > 2, "the guest ended after {restarts} restarts");
-        assert_eq!(native, text(&output), "{flags:?} after {restarts} restarts");
+        chain("continued.c", flags);
     }
+}
+
+#[test]
+fn locks_that_know_their_owner_work_across_restarts() {
+    let guest = compile("mutexes.c", &[]);
+    same_as_native(&[name(&guest)], Some("2000"));
+    chain("mutexes.c", &[]);
+    chain("mutexes.c", &["-static"]);
 }

@@ -8,6 +8,7 @@
 
 mod exec;
 mod files;
+mod futex;
 mod identity;
 mod process;
 mod signals;
@@ -16,12 +17,15 @@ mod thread;
 use crate::abi::{
     NR_PENDING, NR_PROBE_BASE, NR_PROBE_IDS, NR_PROBE_LOW, NR_PROBE_LOW_IDS, NR_SIGNAL,
 };
+use crate::after::After;
 use crate::arch::Frame;
 use crate::park;
 use crate::record::{PARK_REQUEST, Record};
 use crate::sys::SigInfo;
 use crate::{reissue, window};
 use std::sync::atomic::Ordering::Relaxed;
+
+pub(crate) use futex::is_inheriting;
 
 /// One trapped call.
 pub(crate) struct Trap<'a> {
@@ -42,6 +46,8 @@ pub(crate) enum Outcome {
     AsIs,
     /// Natively, from the window, with translated arguments.
     Reissue,
+    /// After this futex wait, from the window, in the call's place.
+    Wait([u64; 6], After),
 }
 
 impl From<i64> for Outcome {
@@ -80,16 +86,17 @@ pub(crate) unsafe extern "C" fn on_trap(
     match dispatch(&mut trap) {
         Outcome::Done(value) => trap.frame.set_result(value),
         Outcome::AsIs => {}
-        Outcome::Reissue => {
-            if record.pending.load(Relaxed) & PARK_REQUEST != 0 {
-                // Trapped again after the resume, with ids as they are then.
-                trap.frame.rip -= 2;
-                trap.frame.rax = nr as u64;
-            } else {
-                // SAFETY: the trap handler is done with the lower stack.
-                unsafe { reissue::issue(record, trap.frame, fs, nr, None) }
-            }
+        Outcome::Reissue | Outcome::Wait(..)
+            if record.pending.load(Relaxed) & PARK_REQUEST != 0 =>
+        {
+            // Trapped again after the resume, with ids as they are then.
+            trap.frame.rip -= 2;
+            trap.frame.rax = nr as u64;
         }
+        // SAFETY: the trap handler is done with the lower stack.
+        Outcome::Reissue => unsafe { reissue::issue(record, trap.frame, fs, nr, None) },
+        // SAFETY: as above.
+        Outcome::Wait(args, after) => unsafe { reissue::wait(record, trap.frame, fs, args, after) },
     }
     while record.pending.load(Relaxed) & PARK_REQUEST != 0 {
         // SAFETY: the frame is the application's, on its own stack.
@@ -129,6 +136,7 @@ fn dispatch(t: &mut Trap<'_>) -> Outcome {
         | libc::SYS_epoll_pwait
         | libc::SYS_epoll_pwait2 => Outcome::Reissue,
         libc::SYS_signalfd | libc::SYS_signalfd4 => signals::signalfd(t),
+        libc::SYS_futex => futex::inheriting(t),
         NR_PENDING => signals::pending(t),
         NR_SIGNAL => signals::wrapper(t),
 

@@ -9,7 +9,7 @@ use crate::abi::is_upper;
 use crate::record::{MASK_RESTORE, REWOUND, TRANSLATE};
 use crate::signal::{OURS, bit};
 use crate::sys::{self, KernelAction, SigInfo};
-use crate::{ids, rewind};
+use crate::{after, ids, rewind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 const EFAULT: i32 = libc::EFAULT;
@@ -100,6 +100,10 @@ pub(super) fn pending(t: &mut Trap<'_>) -> Outcome {
     if t.record.pending.fetch_and(!MASK_RESTORE, SeqCst) & MASK_RESTORE != 0 {
         // SAFETY: only this thread uses its saved mask.
         t.frame.mask = unsafe { *t.record.saved_mask.get() };
+    }
+    if after::is_asked(t.frame) {
+        // SAFETY: just seen; the frame is this thread's.
+        unsafe { after::finish(t.frame) };
     }
     Outcome::AsIs
 }

@@ -131,6 +131,8 @@ gpuckpt_gate:
 	.type	gpuckpt_reissue, @function
 gpuckpt_reissue:
 	syscall
+	cmpl	$0, 144(%rsp)		/* is there more to do than to return? */
+	jne	4f
 	mov	56(%rsp), %rcx		/* bytes that an earlier part transferred */
 	test	%rcx, %rcx
 	jnz	2f
@@ -146,6 +148,10 @@ gpuckpt_reissue:
 	xor	%eax, %eax
 3:	add	%rcx, %rax
 	jmp	1b
+4:	mov	%rax, 152(%rsp)		/* the lower half ends this call */
+	mov	$NR_PENDING, %eax
+	syscall
+	ud2
 	.size	gpuckpt_reissue, .-gpuckpt_reissue
 
 /* Every signal handler of the application is installed in the kernel as this

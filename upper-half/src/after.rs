@@ -1,0 +1,81 @@
+//! What the lower half does when a reissued call has returned: the gate image asks
+//! for it by a trap, with the call's result in the words on the stack.
+//!
+//! The thread may have parked, and the program may have been restarted, between the
+//! return and this.
+#![allow(unsafe_code, reason = "reads the words of a reissued call")]
+
+use crate::abi::{REISSUE, SIGNAL_WRAPPER, is_upper};
+use crate::arch::Frame;
+use crate::reissue::{REISSUE_RETURN, Reissue};
+use crate::sys::SigInfo;
+use crate::{ids, sys};
+
+/// What is to be done; its number is in [`Reissue::after`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum After {
+    /// Nothing: the call returns by itself.
+    Nothing = 0,
+    /// The application's own call is made again: this was a wait on its behalf.
+    Again,
+    /// The call ends with EAGAIN, whatever the wait gave.
+    ByChance,
+    /// Translate ids in the `siginfo` at the second argument.
+    Info,
+}
+
+impl After {
+    /// What a call needs that is made with the application's own arguments.
+    pub(crate) fn of(nr: i64) -> Self {
+        match nr {
+            libc::SYS_rt_sigtimedwait if ids::active() => Self::Info,
+            _ => Self::Nothing,
+        }
+    }
+
+    fn from_word(word: u64) -> Self {
+        let all = [Self::Again, Self::ByChance, Self::Info];
+        let found = all.into_iter().find(|a| *a as u64 == word);
+        found.unwrap_or(Self::Nothing)
+    }
+}
+
+/// True when `frame` stands behind the gate image's question.
+pub(crate) fn is_asked(frame: &Frame) -> bool {
+    (REISSUE_RETURN..SIGNAL_WRAPPER).contains(&frame.rip)
+}
+
+/// Ends the reissued call: the frame is the application's again, with its result.
+///
+/// # Safety
+/// [`is_asked`]; the frame is the calling thread's.
+pub(crate) unsafe fn finish(frame: &mut Frame) {
+    // SAFETY: there the stack pointer points to a Reissue.
+    let words = unsafe { (frame.rsp as *const Reissue).read_unaligned() };
+    words.leave(frame);
+    frame.set_result(words.result);
+    match After::from_word(words.after) {
+        After::Nothing => {}
+        After::Again => {
+            frame.rip -= 2;
+            frame.rax = words.nr;
+        }
+        After::ByChance => frame.set_result(-i64::from(libc::EAGAIN)),
+        After::Info if words.result > 0 => translate(frame.rsi),
+        After::Info => {}
+    }
+}
+
+/// Ids in the `siginfo` that the kernel has just written.
+fn translate(address: u64) {
+    if !is_upper(address) {
+        return;
+    }
+    if let Ok(mut info) = sys::read::<SigInfo>(address) {
+        ids::translate_info(&mut info);
+        let _ = sys::write(address, &info);
+    }
+}
+
+const _: () = assert!(REISSUE_RETURN > REISSUE && REISSUE_RETURN < SIGNAL_WRAPPER);
