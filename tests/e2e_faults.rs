@@ -7,7 +7,8 @@ use common::guests::find;
 use common::job::{Bench, FAILURE, Finished};
 use lower_half::faults::Phase;
 use nix::sys::signal::Signal;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const KILLED: i32 = 128 + Signal::SIGKILL as i32;
@@ -177,8 +178,46 @@ fn full_in_each_phase() {
 
 /// A real full disk: a small tmpfs in a mount namespace of the test's own.
 #[test]
-fn a_disk_that_is_really_full() {
-    let mut bench = Bench::new(find("threads_malloc"));
+fn a_restart_that_fails_leaves_the_jobs_folder_as_it_was() {
+    let mut bench = Bench::new(find("files"));
+    let expected = bench.native();
+    bench.launch();
+    assert!(
+        bench.wait_ready() && bench.wait_for_progress(0),
+        "no progress"
+    );
+    assert!(bench.checkpoint_kill(), "the guest ended too soon");
+    let folder = bench.images.join(bench.name());
+    let (work, away, run) = (bench.path("work"), bench.path("away"), bench.path("run"));
+    let record = folder.join("job.json");
+    fs::create_dir(&run).expect("a folder for the socket");
+    for known in [true, false] {
+        if !known {
+            fs::remove_file(&record).expect("the job's record");
+        }
+        let before = contents(&folder);
+        fs::rename(&work, &away).expect("the files moved away");
+        let mut restart = bench.gpuckpt(&["restart", bench.name()]);
+        let failed = bench.answer(restart.env("XDG_RUNTIME_DIR", &run), "restart");
+        assert_eq!(failed.code, FAILURE, "{failed:#?}");
+        assert!(
+            failed.err.contains(work.to_str().expect("a path")),
+            "the file is not named: {failed:#?}"
+        );
+        assert_eq!(contents(&folder), before, "the job's folder");
+        assert_eq!(contents(&run), [], "a socket of nobody");
+        let status = bench.ask(&["status", bench.name()]);
+        assert!(status.err.contains("[no-job]"), "{status:#?}");
+        fs::rename(&away, &work).expect("the files moved back");
+    }
+    bench.restart();
+    assert_eq!(bench.finish(), expected, "against native");
+}
+
+/// Launches a job by a shell script that puts it onto a disk of `$IMAGES` which is too
+/// small, or under a limit that is; asks for a checkpoint, twice; and waits for its end.
+/// Gives what the commands said, after the assertion that the job was unharmed.
+fn too_small(bench: &mut Bench, shell: &[&str], prelude: &str) -> String {
     let expected = bench.native();
     let script = r#"
         set -eu

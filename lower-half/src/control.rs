@@ -7,14 +7,14 @@
 #![allow(unsafe_code, reason = "signal masks and peer credentials")]
 
 use crate::checkpoint::{self, Failure};
+use crate::claim::Claim;
 use crate::job::Job;
 use crate::report;
 use anyhow::{Context, Result};
-use lower_half::config::Bytes;
-use lower_half::protocol::{JobRecord, Reply, Request, socket_dir};
+use lower_half::protocol::{Reply, Request, socket_dir};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -37,8 +37,8 @@ pub(crate) struct Control {
 
 impl Control {
     /// Makes the socket and the job's record. Sockets that ended processes left
-    /// behind are removed on the way.
-    pub(crate) fn open(job: &Job) -> Result<Self> {
+    /// behind are removed on the way. Both are gone again when the claim is dropped.
+    pub(crate) fn open(job: &Job) -> Result<(Self, Claim)> {
         let directory = socket_dir();
         private_directory(&directory)?;
         sweep(&directory);
@@ -48,8 +48,15 @@ impl Control {
             .with_context(|| format!("cannot make the control socket {} (set XDG_RUNTIME_DIR to a short, writable folder)", path.display()))?;
         listener.set_nonblocking(true)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        write_record(job, &path)?;
-        Ok(Self { listener, path })
+        let claim = Claim::make(job, &path)?;
+        Ok((Self { listener, path }, claim))
+    }
+
+    /// The same for a job that runs already.
+    fn reopen(job: &Job) -> Result<Self> {
+        let (control, claim) = Self::open(job)?;
+        claim.keep();
+        Ok(control)
     }
 
     /// Starts the thread.
@@ -73,10 +80,10 @@ impl Control {
                 Wait::Due => {
                     take_by_interval(job);
                     due = next();
-                    control = control.or_else(|| Self::open(job).ok());
+                    control = control.or_else(|| Self::reopen(job).ok());
                 }
                 Wait::Lost => {
-                    let again = Self::open(job);
+                    let again = Self::reopen(job);
                     if let (Err(error), Some(_)) = (&again, &control) {
                         report::line(format_args!(
                             "the control socket is gone and cannot be made again: {error:#}; it is tried again every minute"
@@ -289,38 +296,4 @@ fn sweep(directory: &Path) {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-fn write_record(job: &Job, socket: &Path) -> Result<()> {
-    let folder = job.folder();
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .with_context(|| format!("cannot make the job's folder {}", folder.display()))?;
-    let pid = std::process::id() as i32;
-    let record = JobRecord {
-        version: 1,
-        host: nix::unistd::gethostname()
-            .map(|host| host.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        pid,
-        start_time: crate::processes::start_time(pid).unwrap_or(0),
-        socket: Bytes::from(socket),
-    };
-    let temporary = folder.join(format!(".job-{pid}.tmp"));
-    let write = || -> Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            // The folder may be one that others write to.
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&temporary)?;
-        file.write_all(&serde_json::to_vec(&record)?)?;
-        std::fs::rename(&temporary, folder.join("job.json"))?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write the job's record in {}", folder.display()))
 }

@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "the C entry point")]
 
 mod checkpoint;
+mod claim;
 mod control;
 mod descriptors;
 mod device_data;

@@ -59,7 +59,7 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
         streams: StandardStreams::observe(),
         options,
     }));
-    let control = Control::open(job)?;
+    let (control, claim) = Control::open(job)?;
     report::hold();
     fds::restore(&table, rule(files), &descriptors::is_ours)
         .context("cannot restore the descriptors")?;
@@ -80,6 +80,7 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
     fds::rearm_timers(&table)?;
     say(fds::settle(&table, rule(files)).context("cannot roll back the job's files")?);
     drop(image);
+    claim.keep();
     report::let_go();
     restored.resume()
 }

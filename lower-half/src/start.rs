@@ -90,7 +90,9 @@ fn launch(
     }));
     init_device(job);
     if is_root {
-        Control::open(job)?.start(job)?;
+        let (control, claim) = Control::open(job)?;
+        control.start(job)?;
+        claim.keep();
     }
     let path = program.to_path();
     let env: Vec<Vec<u8>> = env.into_iter().map(|entry| entry.0).collect();
