@@ -5,7 +5,11 @@ use crate::failure::{Code, Failure, Result};
 use lower_half::facts::{JOB, JOB_VERSION, JobFacts, SUMMARY};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use transparent_core::fds;
 use transparent_core::image::{ImageError, ImageReader, SectionKind, Store};
+
+/// The lower half's descriptors never begin below this number by its own choice.
+const LOWEST_OWN: i32 = 32;
 
 /// The longest summary that is read.
 const SUMMARY_LIMIT: u64 = 64 << 20;
@@ -123,6 +127,18 @@ pub(crate) fn summary(image: &ImageReader) -> Result<Value> {
 pub(crate) fn facts(image: &ImageReader) -> Result<JobFacts> {
     let facts = image.get_bincode(JOB, SectionKind::JOB, JOB_VERSION);
     facts.map_err(|error| unreadable(&error))
+}
+
+/// The first number above all descriptors of the application in an image, if they
+/// reach that far that the lower half must not choose its own by itself.
+pub(crate) fn above_descriptors(image: &ImageReader) -> Result<Option<i32>> {
+    let table: fds::FdTable = image
+        .get_bincode(fds::SECTION, SectionKind::FDS, fds::VERSION)
+        .map_err(|error| unreadable(&error))?;
+    let highest = table.descriptors.iter().map(|d| d.number).max();
+    Ok(highest
+        .filter(|&number| number >= LOWEST_OWN)
+        .map(|number| number.saturating_add(1)))
 }
 
 #[cfg(test)]

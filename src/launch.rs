@@ -33,6 +33,7 @@ pub(crate) fn run(args: Args) -> Result<i32> {
     jobs::refuse_running(&dir, &name)?;
     let config = Config {
         version: VERSION,
+        descriptors_from: None,
         job: JobOptions {
             name,
             dir: Bytes::from(dir.as_path()),

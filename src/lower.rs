@@ -114,6 +114,7 @@ mod tests {
     fn the_configuration_stays_open_across_exec_and_reads_back() {
         let config = Config {
             version: VERSION,
+            descriptors_from: None,
             job: JobOptions {
                 name: "a".into(),
                 dir: Bytes(b"/d\xff".to_vec()),

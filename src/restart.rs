@@ -35,6 +35,7 @@ pub(crate) fn run(args: Args) -> Result<i32> {
     jobs::refuse_running(&dir, &name)?;
     let config = Config {
         version: VERSION,
+        descriptors_from: images::above_descriptors(&found.image)?,
         job: merge(args.job, name, Bytes::from(dir.as_path()), saved),
         action: Action::Restart {
             image: Bytes::from(found.image.folder()),

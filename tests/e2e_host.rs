@@ -36,6 +36,7 @@ proofs!(
     itimers,
     pipes,
     files,
+    descriptors,
     mmaps,
     attributes,
     identity,

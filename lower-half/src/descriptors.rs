@@ -19,15 +19,19 @@ use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 /// Descriptors that can be registered: numbers below this.
 const TRACKED: usize = 1 << 20;
-/// How far below the soft limit the range begins.
+/// How far below the soft limit the range begins at the latest.
 const RESERVED: i32 = 256;
+/// Where it begins when the limit allows: out of reach of select(2) and of the numbers
+/// that programs choose, and low all the same, since a fork copies the table up to the
+/// highest descriptor.
+const USUAL: i32 = 1600;
 
 static BASE: AtomicI32 = AtomicI32::new(0);
 static OURS: [AtomicU64; TRACKED / 64] = [const { AtomicU64::new(0) }; TRACKED / 64];
 
-/// Sets the first number of the range from RLIMIT_NOFILE. Called once, before
-/// any descriptor is made.
-pub(crate) fn init() {
+/// Sets the first number of the range: `from`, or a choice by RLIMIT_NOFILE. Called
+/// once, before any descriptor is made.
+pub(crate) fn init(from: Option<i32>) {
     let mut limit = libc::rlimit {
         rlim_cur: 1024,
         rlim_max: 1024,
@@ -35,7 +39,25 @@ pub(crate) fn init() {
     // SAFETY: `limit` is a valid out pointer.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     let top = limit.rlim_cur.clamp(64, TRACKED as u64) as i32;
-    BASE.store((top - RESERVED).max(top / 2), Ordering::Relaxed);
+    let choice = (top - RESERVED).max(top / 2).min(USUAL);
+    BASE.store(from.unwrap_or(choice), Ordering::Relaxed);
+}
+
+/// Raises the soft limit so that the range has room, where it may be raised. A restart
+/// sets the job's own limits in its end.
+pub(crate) fn make_room() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let wanted = (base() + RESERVED) as u64;
+    // SAFETY: `limit` is valid for reading and writing.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < wanted {
+            limit.rlim_cur = wanted.min(limit.rlim_max);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }
 
 /// First number of the range.

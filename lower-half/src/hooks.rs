@@ -42,6 +42,7 @@ impl Hooks for LowerHooks {
         let config = Config {
             version: VERSION,
             job: self.job.options.clone(),
+            descriptors_from: Some(descriptors::base()),
             action: Action::Launch {
                 program: Bytes(path.to_vec()),
                 argv: argv.into_iter().map(Bytes).collect(),

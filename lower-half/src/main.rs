@@ -34,8 +34,6 @@ const OWN_FAILURE: c_int = 125;
 /// Called once by libc, with its vector of `argc` arguments.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
-    descriptors::init();
-    transparent_core::set_descriptor_base(descriptors::base());
     report::init();
     if let Err(error) = fault::init() {
         report::line(format_args!("{error:#}"));

@@ -27,6 +27,7 @@ use transparent_core::{attributes, fds, memory};
 /// Becomes the application that `image` holds; returns only when that failed, and
 /// then nothing of the application has run.
 pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> {
+    descriptors::make_room();
     let layout = Layout::find()?;
     let image = ImageReader::open(folder)?;
     image.verify_all()?;

@@ -26,6 +26,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> (i32, Error) {
 }
 
 fn begin(config: Config) -> Result<Infallible> {
+    descriptors::init(config.descriptors_from);
+    transparent_core::set_descriptor_base(descriptors::base());
     match config.action {
         Action::Launch {
             program,

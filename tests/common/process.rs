@@ -1,8 +1,8 @@
 //! A child process with a deadline: it is ended on drop, also when a test
 //! panics, and a wait that takes too long says where every thread stands.
-#![allow(unsafe_code, reason = "fcntl(2) on inherited descriptors")]
+#![allow(unsafe_code, reason = "fcntl(2) on inherited descriptors, signal(2)")]
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::unistd::Pid;
 use std::fmt::Write;
 use std::fs;
@@ -19,10 +19,17 @@ const NAP: Duration = Duration::from_millis(2);
 
 static INHERITED: Once = Once::new();
 
-/// Keeps descriptors that this process inherited (from a shell, a job server) from
-/// its children: a job with a pipe to somebody outside is rightly refused.
+/// Keeps what this process inherited (from a shell, a job server) from its children:
+/// descriptors, since a job with a pipe to somebody outside is rightly refused, and
+/// ignored signals, which a shell gives to what it runs in the background.
 pub(crate) fn keep_inherited() {
-    INHERITED.call_once(close_on_exec);
+    INHERITED.call_once(|| {
+        close_on_exec();
+        for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: the default action runs no code of this process.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.expect("signal(2)");
+        }
+    });
 }
 
 fn close_on_exec() {
