@@ -169,6 +169,38 @@ pub(crate) struct Saved {
     pub(crate) events: u64,
 }
 
+impl Saved {
+    /// Makes sure that the books can be true: everything that computes with their addresses
+    /// relies on it.
+    ///
+    /// # Errors
+    /// What is impossible.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let mut free = ARENA.start;
+        let mut regions = BTreeMap::new();
+        for region in &self.regions {
+            let end = region.base.checked_add(region.len);
+            let end = end.filter(|&end| end <= ARENA.end && end > region.base);
+            free = end
+                .filter(|_| region.base >= free)
+                .ok_or("a region of device memory is impossible")?;
+            regions.insert(region.base, free);
+        }
+        let mut free = ARENA.start;
+        for (start, block) in &self.blocks {
+            let Some(&end_of_region) = regions.get(&block.region) else {
+                continue;
+            };
+            let end = start.checked_add(block.size);
+            let end = end.filter(|&end| end <= end_of_region && *start >= block.region);
+            free = end
+                .filter(|_| *start >= free)
+                .ok_or("a block of device memory is impossible")?;
+        }
+        Ok(())
+    }
+}
+
 fn round_up(value: u64, to: u64) -> Option<u64> {
     value.checked_add(to - 1).map(|v| v / to * to)
 }

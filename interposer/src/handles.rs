@@ -335,7 +335,7 @@ impl Handles {
     /// Takes over the floors of an earlier life; only before any handle exists.
     pub fn set_floors(&self, floors: &[u32]) {
         for (&kind, &floor) in KINDS.iter().zip(floors) {
-            self.table(kind).lock().floor = floor;
+            self.table(kind).lock().floor = floor & GENERATION_MASK as u32;
         }
     }
 

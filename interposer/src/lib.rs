@@ -19,12 +19,15 @@
 mod abi;
 mod arena;
 mod callbacks;
+mod codec;
 mod dispatch;
 mod driver;
 mod fast;
 mod fork;
 mod guest;
 pub mod handles;
+#[cfg(test)]
+mod heap;
 mod host;
 mod image;
 mod memory;

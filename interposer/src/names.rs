@@ -24,7 +24,7 @@ impl Names {
         if let Some(&address) = self.addresses.get(text) {
             return Some(address);
         }
-        if self.end - self.next < text.len() as u64 {
+        if self.end.saturating_sub(self.next) < text.len() as u64 {
             let len = text.len().next_multiple_of(CHUNK);
             let memory = (session.options.window_mmap)(len);
             if memory.is_null() {

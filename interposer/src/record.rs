@@ -5,11 +5,14 @@
 //! books ([`crate::arena`], [`crate::host`]) are saved as they are.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 
 use replay_log::{Entry, Log, ObjectId};
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use smallvec::SmallVec;
 
+use crate::codec;
 use crate::fast::{Map, Set};
 use crate::handles::{Kind, Real, Virtual};
 use crate::image;
@@ -30,6 +33,7 @@ pub(crate) enum Op {
         /// Context that it acted on, for rows that act on the current one.
         context: Option<Virtual>,
         /// Arguments: values and virtual handles; 0 for pointers.
+        #[serde(deserialize_with = "few")]
         slots: SmallVec<[u64; 8]>,
         /// Bytes that the driver reads through an argument.
         data: Vec<(u8, Vec<u8>)>,
@@ -151,20 +155,33 @@ fn may_be_named(kind: Kind) -> bool {
 /// Bytes of a record.
 pub(crate) fn encode(op: &Op, buffer: &mut Vec<u8>) -> Result<(), String> {
     buffer.clear();
-    bincode::serde::encode_into_std_write(op, buffer, bincode::config::standard())
-        .map(|_| ())
-        .map_err(|e| e.to_string())
+    codec::encode(op, buffer)
 }
 
 /// A record of these bytes.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Op, String> {
-    let (op, read) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
-        .map_err(|e| e.to_string())?;
-    if read == bytes.len() {
-        Ok(op)
-    } else {
-        Err(format!("{} bytes too many", bytes.len() - read))
+    codec::decode(bytes)
+}
+
+/// Few values. The type's own way would reserve for as many as are announced.
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SmallVec<[u64; 8]>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = SmallVec<[u64; 8]>;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("numbers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut values = SmallVec::new();
+            while let Some(value) = list.next_element()? {
+                values.push(value);
+            }
+            Ok(values)
+        }
     }
+    deserializer.deserialize_seq(Few)
 }
 
 impl Recorder {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use cuda_abi::driver::CUDA_SUCCESS;
 use replay_log::{Log, Record, Replayer};
 
+use crate::codec;
 use crate::dispatch::context::{Primary, set_device, with_current};
 use crate::dispatch::event::{self, PAST};
 use crate::dispatch::{library, module, text};
@@ -60,14 +61,9 @@ fn decode_saved(bytes: &[u8]) -> Result<Saved, RestoreError> {
             "version {version}, this is {VERSION}"
         )));
     }
-    let (saved, read): (Saved, usize) =
-        bincode::serde::decode_from_slice(rest, bincode::config::standard())
-            .map_err(|error| RestoreError::Format(error.to_string()))?;
-    if read == rest.len() {
-        Ok(saved)
-    } else {
-        Err(format("bytes too many"))
-    }
+    let saved: Saved = codec::decode(rest).map_err(RestoreError::Format)?;
+    saved.check().map_err(format)?;
+    Ok(saved)
 }
 
 /// Brings the devices to the state of a snapshot, all but the contents of memory. In a fresh
@@ -85,7 +81,9 @@ pub fn restore_log(bytes: &[u8]) -> Result<(), RestoreError> {
     let saved = decode_saved(bytes)?;
     let log = Log::decode(&saved.log).map_err(|error| RestoreError::Format(error.to_string()))?;
     session.handles.set_floors(&saved.floors);
-    session.life.store(saved.life + 1, Ordering::Relaxed);
+    session
+        .life
+        .store(saved.life.wrapping_add(1), Ordering::Relaxed);
     let mut replay = Replay {
         session,
         current: None,
@@ -270,13 +268,21 @@ impl Replay {
     }
 
     /// An object is back: the application's handle leads to it.
-    fn back(&mut self, record: &Record<'_>, handle: Virtual, real: Real) {
+    fn back(
+        &mut self,
+        record: &Record<'_>,
+        handle: Virtual,
+        real: Real,
+    ) -> Result<(), RestoreError> {
         if record.creates().all(|created| created.alive) {
             self.ended.remove(&handle);
         } else {
             self.ended.insert(handle);
         }
-        self.session.handles.restore(handle, real);
+        if !self.session.handles.restore(handle, real) {
+            let why = format!("{:#x} cannot be a handle", handle.bits());
+            return Err(RestoreError::Format(why));
+        }
         let parents: Vec<Virtual> = record
             .inside()
             .filter_map(|id| Virtual::from_application(id.0))
@@ -290,6 +296,7 @@ impl Replay {
         {
             event::set_context(self.session, handle, context);
         }
+        Ok(())
     }
 
     fn call(&mut self, record: &Record<'_>, op: &Op) -> Result<(), RestoreError> {
@@ -322,7 +329,7 @@ impl Replay {
         }
         check(row.symbol, driver::call(*id, &real[..row.args.len()]))?;
         if let Some((_, handle)) = made {
-            self.back(record, *handle, Real::from_driver(result));
+            self.back(record, *handle, Real::from_driver(result))?;
         }
         if row.class == Class::Destroy {
             self.current = None;
@@ -359,7 +366,7 @@ impl Replay {
             "cuCtxPopCurrent",
             driver::call(ids::cuCtxPopCurrent_v2, &[out(&mut popped)]),
         )?;
-        self.back(record, handle, Real::from_driver(real));
+        self.back(record, handle, Real::from_driver(real))?;
         set_device(self.session, handle, device);
         self.make_current(Some(handle))
     }
@@ -378,7 +385,7 @@ impl Replay {
                 &[out(&mut real), device as u64],
             ),
         )?;
-        self.back(record, handle, Real::from_driver(real));
+        self.back(record, handle, Real::from_driver(real))?;
         set_device(self.session, handle, device);
         *self.retained.entry(device).or_default() += 1;
         self.make_current(Some(handle))
@@ -437,8 +444,7 @@ impl Replayer for Replay {
             } => {
                 self.make_current(*context)?;
                 let real = module::load_again(image, *wrapped, options).map_err(loaded)?;
-                self.back(record, *handle, real);
-                Ok(())
+                self.back(record, *handle, real)
             }
             Op::Library {
                 handle,
@@ -446,8 +452,7 @@ impl Replayer for Replay {
                 wrapped,
             } => {
                 let real = library::load_again(image, *wrapped, options).map_err(loaded)?;
-                self.back(record, *handle, real);
-                Ok(())
+                self.back(record, *handle, real)
             }
             Op::Materialize { library, context } => self.materialize(record, *library, *context),
             Op::Pin { owner } => {
@@ -457,6 +462,198 @@ impl Replayer for Replay {
                         .pin_again(pin.id, *owner, self.current);
                 }
                 Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap;
+    use crate::snapshot::PastEvent;
+    use crate::variables::Variable;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    fn handle(kind: Kind) -> Virtual {
+        let handles = crate::handles::Handles::default();
+        handles.insert(kind, Real::from_driver(1)).unwrap()
+    }
+
+    fn region(base: u64, len: u64) -> crate::arena::Region {
+        crate::arena::Region {
+            base,
+            len,
+            context: handle(Kind::Context),
+            device: 0,
+            slab: true,
+        }
+    }
+
+    fn block(size: u64, region: u64) -> crate::arena::Block {
+        let id = 1;
+        crate::arena::Block { size, region, id }
+    }
+
+    const BASE: u64 = crate::arena::ARENA.start;
+
+    /// Something in every table.
+    fn sample() -> Saved {
+        let context = handle(Kind::Context);
+        Saved {
+            log: Log::new().encode(),
+            life: u32::MAX,
+            floors: vec![1; 7],
+            arena: crate::arena::Saved {
+                regions: vec![region(BASE, 2 << 20), region(BASE + (2 << 20), 4 << 20)],
+                blocks: vec![(BASE, block(512, BASE)), (BASE + 512, block(100, BASE))],
+                next_id: 3,
+                events: 2,
+            },
+            host: Vec::new(),
+            host_events: 0,
+            primary: vec![(0, context, 2)],
+            threads: vec![(17, vec![context])],
+            events: vec![PastEvent {
+                event: handle(Kind::Event),
+                before: Some(1.5),
+            }],
+            asked: vec![(handle(Kind::Module), vec!["a_name".into()])],
+            names: Default::default(),
+            variables: vec![Variable {
+                owner: handle(Kind::Module),
+                context,
+                name: "a_variable".into(),
+                address: BASE,
+                len: 4,
+            }],
+        }
+    }
+
+    fn bytes(saved: &Saved) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        codec::encode(saved, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Decoding takes little memory, whatever is said of lengths.
+    const BOUND: usize = 4 << 20;
+
+    fn decode_within_bounds(bytes: &[u8]) -> Result<Saved, RestoreError> {
+        let (saved, most) = heap::most(|| decode_saved(bytes));
+        assert!(most < BOUND, "{most} bytes for {} bytes", bytes.len());
+        saved
+    }
+
+    #[test]
+    fn every_table_comes_back() {
+        let saved = sample();
+        let again = decode_within_bounds(&bytes(&saved)).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{saved:?}"));
+    }
+
+    /// A name of a petabyte in an image of some hundred bytes.
+    #[test]
+    fn hostile_lengths_are_refused() {
+        let whole = bytes(&sample());
+        for name in [&b"a_name"[..], b"a_variable"] {
+            let at = whole.windows(name.len()).position(|w| w == name).unwrap();
+            assert_eq!(usize::from(whole[at - 1]), name.len());
+            for len in [1_u64 << 33, 1 << 50, u64::MAX] {
+                // 253 says that a number of eight bytes follows.
+                let hostile = [&whole[..at - 1], &[253], &len.to_le_bytes(), &whole[at..]];
+                assert!(decode_within_bounds(&hostile.concat()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_lengths_in_records_are_refused() {
+        let op = Op::Call {
+            id: 7,
+            context: None,
+            slots: [1, 2, 3].into_iter().collect(),
+            data: Vec::new(),
+            out: None,
+        };
+        let mut whole = Vec::new();
+        crate::record::encode(&op, &mut whole).unwrap();
+        assert_eq!(decode(&whole).as_ref(), Ok(&op));
+        // Variant, id, no context, then the number of slots.
+        assert_eq!(whole[..4], [1, 7, 0, 3]);
+        let hostile = [
+            &whole[..3],
+            &[253],
+            &(1_u64 << 30).to_le_bytes(),
+            &whole[4..],
+        ]
+        .concat();
+        let (decoded, most) = heap::most(|| decode(&hostile));
+        assert!(decoded.is_err() && most < BOUND, "{most} bytes");
+    }
+
+    #[test]
+    fn impossible_books_are_refused() {
+        let with = |change: &dyn Fn(&mut Saved)| {
+            let mut saved = sample();
+            change(&mut saved);
+            decode_saved(&bytes(&saved)).map(drop)
+        };
+        assert!(with(&|_| ()).is_ok());
+        let wrong: [&dyn Fn(&mut Saved); 7] = [
+            &|s| s.arena.regions[1].base = u64::MAX - 5,
+            &|s| s.arena.regions[1].len = u64::MAX,
+            &|s| s.arena.regions[1].base = BASE,
+            &|s| s.arena.regions[0].base = BASE - 4096,
+            &|s| s.arena.blocks[1].0 = BASE,
+            &|s| s.arena.blocks[1].1.size = u64::MAX,
+            &|s| s.arena.blocks[1].1.size = 2 << 20,
+        ];
+        for (number, change) in wrong.into_iter().enumerate() {
+            let error = with(change).expect_err(&number.to_string()).to_string();
+            assert!(error.contains("impossible"), "{number}: {error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn noise_is_refused_without_much_memory(noise in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut tables = MAGIC.to_vec();
+            tables.extend(VERSION.to_le_bytes());
+            tables.extend(&noise);
+            let _ = decode_within_bounds(&tables);
+            let _ = decode_within_bounds(&noise);
+            let (_, most) = heap::most(|| decode(&noise));
+            prop_assert!(most < BOUND);
+        }
+
+        #[test]
+        fn damaged_tables_never_panic(
+            changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..8),
+            cut in prop::option::of(any::<Index>()),
+        ) {
+            let mut bytes = bytes(&sample());
+            for (at, value) in changes {
+                let at = 12 + at.index(bytes.len() - 12);
+                bytes[at] = value;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Ok(saved) = decode_within_bounds(&bytes) {
+                let _ = Log::decode(&saved.log);
+                let mut arena = crate::arena::Arena::default();
+                arena.restore(saved.arena);
+                arena.used(4096);
+                arena.save();
+                let handles = crate::handles::Handles::default();
+                handles.set_floors(&saved.floors);
+                handles.insert(Kind::Event, Real::from_driver(1));
+                handles.floors();
             }
         }
     }

@@ -13,6 +13,7 @@ use cuda_abi::driver::{CUDA_ERROR_NOT_READY, CUDA_SUCCESS};
 use serde::{Deserialize, Serialize};
 
 use crate::arena;
+use crate::codec;
 use crate::dispatch::context::with_current;
 use crate::dispatch::event::{self, PAST, RECORDED};
 use crate::dispatch::text;
@@ -71,6 +72,24 @@ pub(crate) struct Saved {
     pub(crate) asked: Vec<(Virtual, Vec<String>)>,
     pub(crate) names: Names,
     pub(crate) variables: Vec<Variable>,
+}
+
+impl Saved {
+    /// Makes sure that what other code relies on holds; the rest is found out by the driver.
+    ///
+    /// # Errors
+    /// What is impossible.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        self.arena.check()?;
+        let mut free = 0;
+        for (address, pinned) in &self.host {
+            free = address
+                .checked_add(pinned.len)
+                .filter(|_| *address >= free)
+                .ok_or("a range of pinned memory is impossible")?;
+        }
+        Ok(())
+    }
 }
 
 /// A range of device memory whose contents belong to the image.
@@ -254,8 +273,7 @@ pub fn snapshot_log() -> Result<Vec<u8>, SnapshotError> {
     };
     let mut bytes = MAGIC.to_vec();
     bytes.extend(VERSION.to_le_bytes());
-    bincode::serde::encode_into_std_write(&saved, &mut bytes, bincode::config::standard())
-        .map_err(|error| SnapshotError::Encode(error.to_string()))?;
+    codec::encode(&saved, &mut bytes).map_err(SnapshotError::Encode)?;
     Ok(bytes)
 }
 
