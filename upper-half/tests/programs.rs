@@ -194,3 +194,10 @@ fn locks_that_know_their_owner_work_across_restarts() {
     chain("mutexes.c", &[]);
     chain("mutexes.c", &["-static"]);
 }
+
+#[test]
+fn senders_are_told_in_ids_that_the_program_knows() {
+    let guest = compile("senders.c", &[]);
+    same_as_native(&[name(&guest)], Some("2000"));
+    chain("senders.c", &[]);
+}
