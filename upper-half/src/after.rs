@@ -23,6 +23,10 @@ pub(crate) enum After {
     ByChance,
     /// Translate ids in the `siginfo` at the second argument.
     Info,
+    /// The same at the third.
+    ChildInfo,
+    /// The result is a child's id.
+    Child,
 }
 
 impl After {
@@ -30,12 +34,20 @@ impl After {
     pub(crate) fn of(nr: i64) -> Self {
         match nr {
             libc::SYS_rt_sigtimedwait if ids::active() => Self::Info,
+            libc::SYS_waitid => Self::ChildInfo,
+            libc::SYS_wait4 => Self::Child,
             _ => Self::Nothing,
         }
     }
 
     fn from_word(word: u64) -> Self {
-        let all = [Self::Again, Self::ByChance, Self::Info];
+        let all = [
+            Self::Again,
+            Self::ByChance,
+            Self::Info,
+            Self::ChildInfo,
+            Self::Child,
+        ];
         let found = all.into_iter().find(|a| *a as u64 == word);
         found.unwrap_or(Self::Nothing)
     }
@@ -63,7 +75,11 @@ pub(crate) unsafe fn finish(frame: &mut Frame) {
         }
         After::ByChance => frame.set_result(-i64::from(libc::EAGAIN)),
         After::Info if words.result > 0 => translate(frame.rsi),
-        After::Info => {}
+        After::ChildInfo if words.result == 0 => translate(frame.rdx),
+        After::Child if words.result > 0 => {
+            frame.set_result(ids::to_virtual(words.result as i32).into());
+        }
+        After::Info | After::ChildInfo | After::Child => {}
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Inherited {
     pub ignored: u64,
     /// Virtual ids.
     pub ids: crate::ids::IdState,
+    /// Children that the application knows by other ids than the kernel's.
+    #[serde(default)]
+    pub children: Vec<crate::ids::Pair>,
 }
 
 /// Calls from this crate into the lower half's program. All are made on a

@@ -31,6 +31,10 @@ pub struct IdState {
     pub sid: Pair,
     /// The kernel's process ids in the lives before the restarts.
     pub former: Vec<i32>,
+    /// Children whose id from the kernel means something else to the application.
+    /// A job with children is not saved, so images know none.
+    #[serde(skip)]
+    pub children: Vec<Pair>,
 }
 
 const SAME: Pair = Pair { virt: 0, real: 0 };
@@ -41,6 +45,7 @@ static IDS: Mutex<IdState> = Mutex::new(IdState {
     pgid: SAME,
     sid: SAME,
     former: Vec::new(),
+    children: Vec::new(),
 });
 
 /// The ids.
@@ -65,6 +70,7 @@ impl IdState {
             pgid: same(sys::getpgid(0)),
             sid: same(sys::getsid(0)),
             former: Vec::new(),
+            children: Vec::new(),
         }
     }
 
@@ -82,17 +88,56 @@ impl IdState {
             pgid: pair(self.pgid, now.pgid),
             sid: pair(self.sid, now.sid),
             former: self.former.iter().copied().chain([self.pid.real]).collect(),
+            children: Vec::new(),
         }
     }
 
-    /// In a child: its own id is the kernel's, its parent is who we were.
-    pub(crate) fn forked(&mut self, pid: i32) {
+    /// In a child: its own id, its parent is who we were.
+    pub(crate) fn forked(&mut self, pid: Pair) {
         self.ppid = self.pid;
-        self.pid = Pair {
-            virt: pid,
-            real: pid,
-        };
+        self.pid = pid;
         self.former.clear();
+        self.children.clear();
+    }
+
+    /// Another meaning of the kernel's id `real` than the one it has for the kernel.
+    fn means_another(&self, real: i32) -> bool {
+        let own = [self.pid, self.ppid, self.pgid, self.sid];
+        self.active && own.iter().any(|p| p.virt == real && p.real != real)
+    }
+
+    /// The application's id of a new child: the kernel's, unless that means something
+    /// else. Parent and child come to the same answer. `is_thread`: the application
+    /// knows a thread by this id.
+    pub(crate) fn of_child(&self, real: i32, is_thread: impl Fn(i32) -> bool) -> Pair {
+        let taken = |id| {
+            self.means_another(id)
+                || is_thread(id)
+                || self.children.iter().any(|c| c.virt == id && c.real != real)
+        };
+        let mut virt = real;
+        while self.active && taken(virt) {
+            virt = next_free(virt);
+        }
+        Pair { virt, real }
+    }
+
+    /// In the parent: remembers a child that is known by another id.
+    pub(crate) fn child_born(&mut self, child: Pair) {
+        self.children.retain(|c| c.real != child.real);
+        if child.virt != child.real {
+            self.children.push(child);
+        }
+    }
+
+    fn child_real(&self, id: i32) -> Option<i32> {
+        let child = self.children.iter().find(|c| c.virt == id);
+        child.map(|c| c.real)
+    }
+
+    fn child_virtual(&self, id: i32) -> Option<i32> {
+        let child = self.children.iter().find(|c| c.real == id);
+        child.map(|c| c.virt)
     }
 }
 
@@ -109,10 +154,7 @@ pub(crate) fn active() -> bool {
 /// True when the application knows something else by this id.
 pub(crate) fn in_use(id: i32) -> bool {
     let ids = lock();
-    ids.active
-        && [ids.pid, ids.ppid, ids.pgid, ids.sid]
-            .iter()
-            .any(|p| p.virt == id && p.real != id)
+    ids.means_another(id) || ids.child_real(id).is_some()
 }
 
 /// Another virtual id to try for a thread whose real one is in use.
@@ -122,10 +164,13 @@ pub(crate) fn next_free(id: i32) -> i32 {
 
 /// The kernel's id of a process or thread.
 pub(crate) fn to_real(id: i32) -> i32 {
-    let (pid, ppid) = {
+    let (pid, ppid, child) = {
         let ids = lock();
-        (ids.pid, ids.ppid)
+        (ids.pid, ids.ppid, ids.child_real(id))
     };
+    if let Some(child) = child {
+        return child;
+    }
     if id == pid.virt {
         return pid.real;
     }
@@ -137,10 +182,13 @@ pub(crate) fn to_real(id: i32) -> i32 {
 
 /// The application's id of a process or thread.
 pub(crate) fn to_virtual(id: i32) -> i32 {
-    let (pid, ppid) = {
+    let (pid, ppid, child) = {
         let ids = lock();
-        (ids.pid, ids.ppid)
+        (ids.pid, ids.ppid, ids.child_virtual(id))
     };
+    if let Some(child) = child {
+        return child;
+    }
     if id == pid.real {
         return pid.virt;
     }
@@ -154,14 +202,16 @@ pub(crate) fn to_virtual(id: i32) -> i32 {
 pub(crate) fn group_to_real(id: i32) -> i32 {
     let ids = lock();
     let all = [ids.pgid, ids.sid, ids.pid];
-    all.iter().find(|p| p.virt == id).map_or(id, |p| p.real)
+    let own = all.iter().find(|p| p.virt == id).map(|p| p.real);
+    own.or_else(|| ids.child_real(id)).unwrap_or(id)
 }
 
 /// The application's id of a process group or session.
 pub(crate) fn group_to_virtual(id: i32) -> i32 {
     let ids = lock();
     let all = [ids.pgid, ids.sid, ids.pid];
-    all.iter().find(|p| p.real == id).map_or(id, |p| p.virt)
+    let own = all.iter().find(|p| p.real == id).map(|p| p.virt);
+    own.or_else(|| ids.child_virtual(id)).unwrap_or(id)
 }
 
 /// A clock id; negative ones hold a process or thread.
@@ -194,8 +244,11 @@ pub(crate) fn translate_info(info: &mut SigInfo) {
     }
     let known = to_virtual(info.pid);
     let ids = lock();
-    let is_stale =
-        known == info.pid && known != ids.pid.virt && ids.former.contains(&known) && !exists(known);
+    let is_stale = info.signo != libc::SIGCHLD
+        && known == info.pid
+        && known != ids.pid.virt
+        && ids.former.contains(&known)
+        && !exists(known);
     info.pid = if is_stale { ids.pid.virt } else { known };
 }
 

@@ -147,7 +147,10 @@ fn start(
         stack::show_in_proc(&image);
     }
     set_name(&wanted.path);
-    *ids::lock() = inherited.ids.clone();
+    *ids::lock() = ids::IdState {
+        children: inherited.children.clone(),
+        ..inherited.ids.clone()
+    };
     let low = !loaded.relocatable && interpreter.is_none();
     process::set_low(low);
     let record = host_here(&inherited, low)?;

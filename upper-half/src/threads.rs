@@ -94,19 +94,22 @@ pub(crate) fn virtual_tid(tid: i32) -> Option<i32> {
         .map(|r| r.vtid.load(Relaxed))
 }
 
+impl Threads {
+    /// True when the application knows a thread by this id, which the kernel has
+    /// given to something else.
+    pub(crate) fn knows(&self, id: i32) -> bool {
+        // SAFETY: whoever has the list has its lock.
+        let mut records = self.list.iter().map(|r| unsafe { r.get() });
+        records.any(|r| r.vtid.load(Relaxed) == id)
+    }
+}
+
 /// Adds the thread that the kernel calls `tid`; a virtual id is chosen when
 /// the record has none: the real one, unless that is in use.
 pub(crate) fn register(record: &Record, tid: i32) {
     let mut threads = lock();
     if record.vtid.load(Relaxed) == 0 {
-        let taken = |id: i32| {
-            // SAFETY: the lock is held.
-            threads
-                .list
-                .iter()
-                .any(|r| unsafe { r.get() }.vtid.load(Relaxed) == id)
-                || ids::in_use(id)
-        };
+        let taken = |id: i32| threads.knows(id) || ids::in_use(id);
         let mut id = tid;
         while taken(id) {
             id = ids::next_free(id);

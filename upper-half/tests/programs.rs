@@ -201,3 +201,45 @@ fn senders_are_told_in_ids_that_the_program_knows() {
     same_as_native(&[name(&guest)], Some("2000"));
     chain("senders.c", &[]);
 }
+
+/// Makes the image's program know itself by `id`.
+fn rename_program(image: &str, id: u64) {
+    let bytes = std::fs::read(image).expect("the image");
+    let length = u64::from_le_bytes(*bytes.first_chunk().expect("its length")) as usize;
+    let (index, data) = bytes[8..].split_at(length);
+    let mut index: serde_json::Value = serde_json::from_slice(index).expect("the index");
+    index["state"]["ids"]["pid"]["virt"] = id.into();
+    index["state"]["threads"][0]["vtid"] = id.into();
+    let index = serde_json::to_vec(&index).expect("an index");
+    let length = (index.len() as u64).to_le_bytes();
+    std::fs::write(image, [&length[..], &index, data].concat()).expect("the image");
+}
+
+/// The id that the kernel gives next, or nearly.
+fn next_id() -> u64 {
+    let mut child = Command::new("true").spawn().expect("a process");
+    child.wait().expect("its end");
+    u64::from(child.id()) + 1
+}
+
+#[test]
+fn a_child_may_get_the_id_by_which_the_program_knows_itself() {
+    let guest = compile("collision.c", &[]);
+    let image = folder().join("collision.image");
+    let image = name(&image);
+    // The kernel's ids go up one by one, but others take some as well.
+    for (distance, forks_only) in [(20, true), (60, false), (35, true), (75, false)].repeat(4) {
+        let arguments = [name(&guest), "forks"];
+        let arguments = &arguments[..1 + usize::from(forks_only)];
+        let saved = launch(&["--save", image, "--after", "100"], arguments);
+        assert_eq!(saved.status.code(), Some(85), "{}", text(&saved));
+        rename_program(image, next_id() + distance);
+        let output = run(Command::new(host()).args(["--restore", image]));
+        assert!(output.status.success(), "{distance}: {}", text(&output));
+        let found = text(&output).contains("collisions: 1");
+        if found && !forks_only {
+            return;
+        }
+    }
+    panic!("no child got the program's id");
+}

@@ -6,11 +6,13 @@
 use super::{Outcome, Trap, error};
 use crate::abi::is_upper;
 use crate::hooks::Inherited;
+use crate::ids::{self, Pair};
 use crate::program::{self, Kind};
-use crate::{abi, ids, process, sys};
+use crate::{abi, process, sys};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) fn execve(t: &mut Trap<'_>) -> Outcome {
     let [path, argv, env, ..] = t.args;
@@ -127,12 +129,20 @@ fn run(t: &mut Trap<'_>, path: Vec<u8>, argv: u64, env: u64) -> Outcome {
         sys::set_mask(blocked);
         errno
     } else {
+        let mut ids = ids::lock().clone();
+        if t.record.is_vfork_child {
+            ids.forked(Pair {
+                virt: t.record.vtid.load(Relaxed),
+                real: t.record.tid.load(Relaxed),
+            });
+        }
         let inherited = Inherited {
             abi: abi::VERSION,
             mask: t.frame.mask,
             mask_bits: bits,
             ignored: actions.ignored_own(),
-            ids: ids::lock().clone(),
+            children: ids.children.clone(),
+            ids,
         };
         process::hooks().exec(&path, argv, env, inherited)
     };

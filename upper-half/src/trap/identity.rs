@@ -32,7 +32,8 @@ pub(super) fn translated(t: &mut Trap<'_>) -> Outcome {
     // SAFETY: the call as the application made it, but for ids.
     let issue = |args| unsafe { sys::call(t.nr, args) };
     match t.nr {
-        libc::SYS_getpid => return Outcome::Done(i64::from(pid())),
+        libc::SYS_getpid if !t.record.is_vfork_child => return Outcome::Done(i64::from(pid())),
+        libc::SYS_getpid => return Outcome::Done(i64::from(t.record.vtid.load(Relaxed))),
         libc::SYS_gettid => return Outcome::Done(i64::from(t.record.vtid.load(Relaxed))),
         libc::SYS_getppid => return Outcome::Done(i64::from(to_virtual(sys::getppid() as i32))),
         libc::SYS_getpgrp => {

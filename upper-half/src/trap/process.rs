@@ -6,6 +6,7 @@
 
 use super::{Outcome, Trap, error};
 use crate::arch::{self, Frame, FrameCopy};
+use crate::ids::Pair;
 use crate::record::{PARK_REQUEST, Record, TRANSLATE};
 use crate::signal::Actions;
 use crate::threads::{self, Birth};
@@ -112,15 +113,21 @@ pub(super) fn fork(t: &mut Trap<'_>, flags: u64) -> Outcome {
     let mut ids_guard = ids::lock();
     // SAFETY: the hooks and the locks above make the child's data whole.
     let child = unsafe { libc::fork() };
-    let result = if child < 0 {
+    let failure = if child < 0 {
         // SAFETY: errno of this thread.
         -i64::from(unsafe { *libc::__errno_location() })
     } else {
-        i64::from(child)
+        0
     };
+    let mut virtual_child = child;
+    if child > 0 {
+        let pair = ids_guard.of_child(child, |id| list.knows(id));
+        virtual_child = pair.virt;
+        ids_guard.child_born(pair);
+    }
     if child == 0 {
-        let pid = sys::getpid() as i32;
-        ids_guard.forked(pid);
+        let pair = ids_guard.of_child(sys::getpid() as i32, |id| list.knows(id));
+        ids_guard.forked(pair);
         threads::keep_only(&mut list, t.record);
         park::reset_in_child();
         let record = t.record;
@@ -128,8 +135,8 @@ pub(super) fn fork(t: &mut Trap<'_>, flags: u64) -> Outcome {
         // Epochs begin anew: what the parent's meant says nothing here.
         record.parked.store(0, Relaxed);
         record.asked.store(0, Relaxed);
-        record.tid.store(pid, Relaxed);
-        record.vtid.store(pid, Relaxed);
+        record.tid.store(pair.real, Relaxed);
+        record.vtid.store(pair.virt, Relaxed);
         record.is_main.store(true, Relaxed);
         record.robust_head.store(0, Relaxed);
         record.clear_tid.store(
@@ -142,7 +149,7 @@ pub(super) fn fork(t: &mut Trap<'_>, flags: u64) -> Outcome {
         );
         if flags & CHILD_SETTID != 0 {
             // SAFETY: an address that the application gave for this.
-            unsafe { *(child_word as *mut i32) = pid };
+            unsafe { *(child_word as *mut i32) = pair.virt };
         }
         if stack != 0 {
             t.frame.rsp = stack;
@@ -153,7 +160,7 @@ pub(super) fn fork(t: &mut Trap<'_>, flags: u64) -> Outcome {
     if child > 0 {
         if flags & PARENT_SETTID != 0 {
             // SAFETY: as above.
-            unsafe { *(parent_word as *mut i32) = child };
+            unsafe { *(parent_word as *mut i32) = virtual_child };
         } else if flags & PIDFD != 0 {
             // SAFETY: pidfd_open has no addresses; the word as above.
             unsafe {
@@ -168,7 +175,11 @@ pub(super) fn fork(t: &mut Trap<'_>, flags: u64) -> Outcome {
         // SAFETY: the trap handler is done; FS is the one that was asked for.
         unsafe { arch::enter_again(t.frame, tls) };
     }
-    Outcome::Done(result)
+    Outcome::Done(if child < 0 {
+        failure
+    } else {
+        virtual_child.into()
+    })
 }
 
 /// What a vfork child needs, in memory that it shares with its parent.
@@ -222,6 +233,17 @@ pub(super) fn vfork(t: &mut Trap<'_>, flags: u64, stack: u64) -> Outcome {
     };
     t.record.doing.store(-1, Relaxed);
     t.frame_restored(saved);
+    let child = if child > 0 {
+        let pair = pair_of_child(child as i32);
+        ids::lock().child_born(pair);
+        if flags & PARENT_SETTID != 0 && t.nr == libc::SYS_clone {
+            // SAFETY: an address that the application gave for this.
+            unsafe { *(t.args[2] as *mut i32) = pair.virt };
+        }
+        pair.virt.into()
+    } else {
+        child
+    };
     t.frame.set_result(child);
     let (frame, fs, record_here): (*mut Frame, u64, &'static Record) = (t.frame, t.fs, t.record);
     drop((record, actions, childs, ours));
@@ -232,6 +254,12 @@ pub(super) fn vfork(t: &mut Trap<'_>, flags: u64, stack: u64) -> Outcome {
     // The handler's own return address may have been overwritten by the child.
     // SAFETY: nothing on the lower stack is needed any more.
     unsafe { arch::enter_again(frame, fs) }
+}
+
+/// What the application calls a child whose memory is ours, in both processes.
+fn pair_of_child(real: i32) -> Pair {
+    let list = threads::lock();
+    ids::lock().of_child(real, |id| list.knows(id))
 }
 
 impl Trap<'_> {
@@ -257,9 +285,9 @@ unsafe extern "C" fn vfork_child(argument: u64) -> ! {
     let borrowed = unsafe { &*(argument as *const Borrowed) };
     // SAFETY: the child's own record, used by nobody else.
     let record = unsafe { &*borrowed.record };
-    let id = sys::getpid() as i32;
-    record.tid.store(id, Relaxed);
-    record.vtid.store(id, Relaxed);
+    let id = pair_of_child(sys::getpid() as i32);
+    record.tid.store(id.real, Relaxed);
+    record.vtid.store(id.virt, Relaxed);
     // SAFETY: all signals are blocked; the frame and the record outlive the child.
     unsafe {
         arch::set_gs_base(borrowed.record as u64);
