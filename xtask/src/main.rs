@@ -5,6 +5,7 @@
 mod demo;
 mod descriptors;
 mod dist;
+mod gpu_kit;
 mod nightly;
 mod setup;
 mod sh;
@@ -21,6 +22,7 @@ usage: cargo xtask TASK [OPTIONS]
   demo                        dist, then launch, checkpoint, kill and restart a CUDA program
                               on the mock device, and compare it with a native run
   test [-- ARGS]              fetch what the tests need, dist, then cargo test --workspace ARGS
+  gpu-kit                     build target/gpu-kit, the folder to carry to a machine with a GPU
   setup                       only fetch what the tests need
   nightly [--minutes N]       the tests again and again with other seeds (default: 60)
 ";
@@ -44,6 +46,7 @@ fn run(args: Vec<String>) -> Result<()> {
         Some("dist") => dist::run(&rest),
         Some("demo") => demo::run(&rest),
         Some("test") => test::run(&rest),
+        Some("gpu-kit") => gpu_kit::run(&rest),
         Some("setup") => setup::run(&rest).map(drop),
         Some("nightly") => nightly::run(&rest),
         Some("help" | "--help" | "-h") => {
