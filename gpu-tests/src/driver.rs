@@ -112,6 +112,8 @@ driver_calls! {
     cuMemGetInfo_v2(free: *mut usize, total: *mut usize);
     cuMemAllocHost_v2(address: *mut *mut c_void, bytes: usize);
     cuMemFreeHost(address: *mut c_void);
+    cuMemHostRegister_v2(address: *mut c_void, bytes: usize, flags: u32);
+    cuMemHostUnregister(address: *mut c_void);
     cuMemcpyHtoD_v2(to: CUdeviceptr, from: *const c_void, bytes: usize);
     cuMemcpyDtoH_v2(to: *mut c_void, from: CUdeviceptr, bytes: usize);
     cuMemcpyDtoD_v2(to: CUdeviceptr, from: CUdeviceptr, bytes: usize);

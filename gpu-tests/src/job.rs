@@ -142,6 +142,8 @@ pub struct Job<'a> {
     args: Vec<OsString>,
     /// Variables that every run gets.
     pub env: Vec<(OsString, OsString)>,
+    /// True when the program brings its own CUDA libraries: natively it gets none of ours.
+    pub foreign: bool,
     runs: u32,
     origin: Option<(PathBuf, PathBuf)>,
     running: Option<Running>,
@@ -164,6 +166,7 @@ impl<'a> Job<'a> {
             program,
             args: args.iter().map(OsString::from).collect(),
             env: Vec::new(),
+            foreign: false,
             runs: 0,
             origin: None,
             running: None,
@@ -175,10 +178,21 @@ impl<'a> Job<'a> {
     /// # Errors
     /// It cannot be started, or does not end in time.
     pub fn native(&mut self) -> Result<Finished> {
-        let mut command = self.probe.kit.native(&self.program);
-        command.args(&self.args);
-        self.start(command, "native")?;
+        self.begin_native()?;
         self.finish()
+    }
+
+    /// Starts the program without gpuckpt.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn begin_native(&mut self) -> Result<()> {
+        let mut command = match self.foreign {
+            true => self.probe.kit.foreign(&self.program),
+            false => self.probe.kit.native(&self.program),
+        };
+        command.args(&self.args);
+        self.start(command, "native")
     }
 
     /// Starts `gpuckpt launch`.
@@ -246,6 +260,12 @@ impl<'a> Job<'a> {
             .as_ref()
             .map(|(out, _)| text(out))
             .unwrap_or_default()
+    }
+
+    /// The file of standard output of the job, over all restarts.
+    #[must_use]
+    pub fn output_path(&self) -> Option<PathBuf> {
+        self.origin.as_ref().map(|(out, _)| out.clone())
     }
 
     /// Waits until `condition` holds; false when the job ended first.

@@ -115,15 +115,14 @@ impl Kit {
         }
     }
 
-    /// `LD_LIBRARY_PATH` of a program that runs natively: our libcudart, and on the
-    /// mock device its driver. What the variable had stays behind.
-    #[must_use]
-    pub fn library_path(&self) -> OsString {
+    /// `LD_LIBRARY_PATH` of a program that runs natively: on the mock device its
+    /// driver, then `ours`. What the variable had stays behind.
+    fn library_path(&self, ours: Option<PathBuf>) -> OsString {
         let mut folders = Vec::new();
         if self.device == Device::Mock {
             folders.push(self.dist().join("libexec/gpuckpt/mock"));
         }
-        folders.push(self.dist().join("lib/gpuckpt/cudart"));
+        folders.extend(ours);
         if let Some(given) = std::env::var_os("LD_LIBRARY_PATH") {
             folders.extend(std::env::split_paths(&given).filter(|p| !p.as_os_str().is_empty()));
         }
@@ -131,11 +130,23 @@ impl Kit {
         std::env::join_paths(&folders).unwrap_or_default()
     }
 
-    /// A program without gpuckpt.
+    /// A program of the kit without gpuckpt, with our libcudart.
     #[must_use]
     pub fn native(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.env("LD_LIBRARY_PATH", self.library_path());
+        let cudart = self.dist().join("lib/gpuckpt/cudart");
+        command.env("LD_LIBRARY_PATH", self.library_path(Some(cudart)));
+        command
+    }
+
+    /// A program without gpuckpt that brings its own CUDA libraries.
+    #[must_use]
+    pub fn foreign(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        let path = self.library_path(None);
+        if !path.is_empty() {
+            command.env("LD_LIBRARY_PATH", path);
+        }
         command
     }
 

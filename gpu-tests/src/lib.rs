@@ -11,6 +11,7 @@
 //! It is a tool around the product: it may not use the product's crates but
 //! `cuda-abi`, and it talks to gpuckpt as its users do, through its command line.
 
+pub mod across;
 pub mod children;
 pub mod driver;
 pub mod evidence;
@@ -23,4 +24,5 @@ pub mod probes;
 pub mod protocol;
 pub mod report;
 pub mod runner;
+pub mod statistics;
 pub mod steps;
