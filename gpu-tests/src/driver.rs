@@ -8,8 +8,9 @@
 #![allow(non_snake_case, reason = "each name is the driver API's own")]
 
 use cuda_abi::driver::{
-    CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmemAccessDesc, CUmemAllocationProp,
-    CUmemGenericAllocationHandle, CUmodule, CUresult, CUstream,
+    CU_MEM_ACCESS_FLAGS_PROT_READWRITE, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction,
+    CUmemAccessDesc, CUmemAllocationProp, CUmemGenericAllocationHandle, CUmodule, CUresult,
+    CUstream,
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -335,6 +336,71 @@ impl Session {
         }
     }
 
+    /// `cuMemAllocHost`.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn alloc_pinned(&self, to: &mut *mut c_void, bytes: usize) -> Result<(), DriverError> {
+        // SAFETY: the pointer is good for one address.
+        unsafe { self.driver.cuMemAllocHost_v2(to, bytes) }
+    }
+
+    /// `cuMemGetAllocationGranularity`.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn granularity(
+        &self,
+        prop: &CUmemAllocationProp,
+        option: u32,
+    ) -> Result<usize, DriverError> {
+        let mut bytes = 0;
+        // SAFETY: the pointers are good for one value each.
+        unsafe {
+            self.driver
+                .cuMemGetAllocationGranularity(&mut bytes, prop, option)?
+        };
+        Ok(bytes)
+    }
+
+    /// `cuMemAddressReserve`; gives the address that the driver chose.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn reserve(&self, bytes: usize, wish: CUdeviceptr) -> Result<CUdeviceptr, DriverError> {
+        let mut address = 0;
+        // SAFETY: the pointer is good for one address.
+        unsafe {
+            self.driver
+                .cuMemAddressReserve(&mut address, bytes, 0, wish, 0)?
+        };
+        Ok(address)
+    }
+
+    /// Creates memory and maps it, readable and writable, at a reserved address.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn map(
+        &self,
+        address: CUdeviceptr,
+        bytes: usize,
+        prop: &CUmemAllocationProp,
+    ) -> Result<(), DriverError> {
+        let mut handle = 0;
+        let access = CUmemAccessDesc {
+            location: prop.location,
+            flags: CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+        };
+        // SAFETY: the pointers are good for one value each; the driver checks the range.
+        unsafe {
+            self.driver.cuMemCreate(&mut handle, bytes, prop, 0)?;
+            self.driver.cuMemMap(address, bytes, 0, handle, 0)?;
+            self.driver.cuMemRelease(handle)?;
+            self.driver.cuMemSetAccess(address, bytes, &access, 1)
+        }
+    }
+
     /// Waits for all work.
     ///
     /// # Errors
@@ -356,6 +422,15 @@ impl Session {
                 .cuModuleLoadData(&mut module, ptx.as_ptr().cast())?
         };
         Ok(Module(module))
+    }
+
+    /// `cuModuleUnload`: nothing of the module may be used after it.
+    ///
+    /// # Errors
+    /// The driver's answer.
+    pub fn unload(&self, module: Module) -> Result<(), DriverError> {
+        // SAFETY: the driver checks the handle.
+        unsafe { self.driver.cuModuleUnload(module.0) }
     }
 
     /// A kernel of a module.

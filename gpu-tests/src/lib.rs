@@ -13,6 +13,7 @@
 
 pub mod across;
 pub mod children;
+pub mod compare;
 pub mod driver;
 pub mod evidence;
 pub mod inherited;

@@ -8,7 +8,7 @@ use gpu_kit::kit::{Device, Kit};
 use gpu_kit::protocol::State;
 use gpu_kit::runner::Runner;
 use gpu_kit::steps::{self, Step};
-use gpu_kit::{children, inherited, machine, probe};
+use gpu_kit::{children, compare, inherited, machine, probe, report};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -81,6 +81,8 @@ fn run(options: Options) -> Result<u8> {
         list(&chosen);
         return Ok(0);
     }
+    // A mistyped path is told now, not after the run.
+    let before = options.against.as_deref().map(Evidence::read).transpose()?;
     let begin = Instant::now();
     inherited::keep_to_ourselves().context("cannot mark inherited descriptors")?;
     children::adopt_orphans().context("prctl(PR_SET_CHILD_SUBREAPER)")?;
@@ -88,7 +90,7 @@ fn run(options: Options) -> Result<u8> {
     let kit = Kit::find(options.device)?;
     let mut runner = prepare(kit, &options, begin)?;
     let no_driver = runner.run(&chosen)?;
-    finish(&runner, &options)?;
+    finish(&runner, before.as_ref())?;
     Ok(match no_driver {
         Some(why) if why.absent => {
             eprintln!("run: skipped: {}", why.reason);
@@ -146,9 +148,14 @@ fn prepare(kit: Kit, options: &Options, begin: Instant) -> Result<Runner> {
     })
 }
 
-fn finish(runner: &Runner, options: &Options) -> Result<()> {
+fn finish(runner: &Runner, before: Option<&Evidence>) -> Result<()> {
     let evidence = &runner.evidence;
-    let _ = options;
+    if let Some(before) = before {
+        let compared = compare::text(before, evidence);
+        let page = report::text(evidence, Some(&compared));
+        gpu_kit::evidence::replace(&runner.out.join("evidence.md"), page.as_bytes())?;
+        println!("{compared}");
+    }
     let count = |state: State| evidence.count(state);
     eprintln!(
         "run: {} supported, {} refused, {} wrong, {} failed, {} not run; {}",

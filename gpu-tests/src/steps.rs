@@ -24,7 +24,8 @@ pub struct Step {
     pub question: u8,
     /// What it asks, in a line.
     pub asks: String,
-    /// Rank: lower ones run first.
+    /// Rank: lower ones run first. 0 to 19 what all else stands on, 20 to 39 the first
+    /// guests, 40 to 199 costs, bandwidths, sizes and frameworks, from 200 on the rest.
     pub worth: u32,
     /// Its time limit in seconds.
     pub limit_s: u64,

@@ -5,14 +5,28 @@ use crate::probe::{Probe, Verdict};
 use crate::steps::Step;
 use anyhow::{Result, bail};
 
+mod addresses;
 mod bandwidth;
 mod costs;
+mod guests;
 mod machine;
+mod maps;
+mod reservations;
 
 /// The steps of every file.
 pub(crate) fn steps() -> Vec<Step> {
-    let all = [machine::steps(), costs::steps(), bandwidth::steps()];
-    all.into_iter().flatten().collect()
+    [
+        machine::steps(),
+        maps::steps(),
+        reservations::steps(),
+        addresses::steps(),
+        guests::steps(),
+        costs::steps(),
+        bandwidth::steps(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What a launched program that ended with an error says of gpuckpt: the programs
@@ -32,5 +46,18 @@ fn broken(ended: &Finished) -> Verdict {
 
 /// A part of a probe in a process of its own ([`Probe::again`]).
 pub(crate) fn part(probe: &Probe, part: &str) -> Result<()> {
-    bail!("the step {} has no part {part}", probe.name)
+    match (probe.name.as_str(), part) {
+        ("reservations-fresh", "reserve") => reservations::part(probe),
+        ("addresses", "load") => addresses::part(probe),
+        (name, part) => bail!("the step {name} has no part {part}"),
+    }
+}
+
+/// The next of a row of numbers without a pattern (splitmix64).
+#[must_use]
+pub fn mix(seed: u64) -> u64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
