@@ -22,6 +22,7 @@ mod callbacks;
 mod codec;
 mod dispatch;
 mod driver;
+mod endings;
 mod fast;
 mod fork;
 mod guest;

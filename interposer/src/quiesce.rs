@@ -72,49 +72,29 @@ pub fn drain(deadline: Instant) -> Result<(), DrainError> {
         return Ok(());
     };
     for (context, _) in session.handles.all(Kind::Context) {
-        if !is_active(session, context) {
-            continue;
-        }
-        let done = with_current(session, context, || drain_context(deadline));
-        let done = done.unwrap_or_else(|status| {
-            Err(DrainError::Device {
-                what: "a context".into(),
-                status: text(status),
+        drain_context(session, context, deadline)?;
+    }
+    for (handle, _) in session.handles.all(Kind::Stream) {
+        wait(session, "a stream", deadline, || {
+            let stream = session.handles.real(handle);
+            stream.map_or(CUDA_SUCCESS.0, |stream| {
+                driver::call(ids::cuStreamQuery, &[stream.bits()])
             })
-        });
-        unless_ended(done, || is_live(session, context))?;
+        })?;
     }
-    for (handle, stream) in session.handles.all(Kind::Stream) {
-        let done = wait("a stream", deadline, || {
-            driver::call(ids::cuStreamQuery, &[stream.bits()])
-        });
-        unless_ended(done, || session.handles.real(handle).is_some())?;
-    }
+    wait(session, "a stream that has ended", deadline, || {
+        if session.orphans.done(|context| is_live(session, context)) {
+            CUDA_SUCCESS.0
+        } else {
+            CUDA_ERROR_NOT_READY.0
+        }
+    })?;
     session.callbacks.set_hurry(true);
     Ok(())
 }
 
-fn is_live(session: &Session, context: Virtual) -> bool {
+pub(crate) fn is_live(session: &Session, context: Virtual) -> bool {
     session.handles.real(context).is_some() && is_active(session, context)
-}
-
-/// A call that was in the gate when it closed may end the object while it is asked: then the
-/// driver's complaint is about nothing that is left. Its handle goes a moment after the object.
-fn unless_ended(
-    done: Result<(), DrainError>,
-    is_live: impl Fn() -> bool,
-) -> Result<(), DrainError> {
-    const MOMENTS: u32 = 20;
-    if !matches!(done, Err(DrainError::Device { .. })) {
-        return done;
-    }
-    for _ in 0..MOMENTS {
-        if !is_live() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    done
 }
 
 /// The checkpoint is over, or given up.
@@ -139,32 +119,67 @@ const LEGACY: u64 = 1;
 /// `CU_EVENT_DISABLE_TIMING`
 const NO_TIMING: u64 = 2;
 
-fn drain_context(deadline: Instant) -> Result<(), DrainError> {
-    let what = "a context";
-    let mut event = 0u64;
-    let failed = |status| DrainError::Device {
-        what: what.into(),
-        status: text(status),
-    };
-    let status = driver::call(ids::cuEventCreate, &[out(&mut event), NO_TIMING]);
-    if status != CUDA_SUCCESS.0 {
-        return Err(failed(status));
+fn drain_context(session: &Session, context: Virtual, deadline: Instant) -> Result<(), DrainError> {
+    let mut event = None;
+    let drained = wait(session, "a context", deadline, || {
+        // The context may end between two questions, and takes the event along.
+        if !is_live(session, context) {
+            event = None;
+            return CUDA_SUCCESS.0;
+        }
+        let made = match event {
+            Some(event) => Ok(event),
+            None => with_current(session, context, mark).and_then(|made| made),
+        };
+        made.map_or_else(
+            |status| status,
+            |made| {
+                event = Some(made);
+                driver::call(ids::cuEventQuery, &[made])
+            },
+        )
+    });
+    if let Some(event) = event
+        && let Some(_question) = session.endings.ask(deadline.max(Instant::now() + TIDY))
+        && is_live(session, context)
+    {
+        driver::call(ids::cuEventDestroy_v2, &[event]);
     }
-    let status = driver::call(ids::cuEventRecord, &[event, LEGACY]);
-    let result = if status == CUDA_SUCCESS.0 {
-        wait(what, deadline, || driver::call(ids::cuEventQuery, &[event]))
-    } else {
-        Err(failed(status))
-    };
-    driver::call(ids::cuEventDestroy_v2, &[event]);
-    result
+    drained
 }
 
-/// Asks until the answer is no longer "not ready".
-fn wait(what: &str, deadline: Instant, ask: impl Fn() -> u32) -> Result<(), DrainError> {
+/// How long the end of an event of ours may wait for ends of other objects.
+const TIDY: Duration = Duration::from_millis(20);
+
+/// An event behind all work of the current context.
+fn mark() -> Result<u64, u32> {
+    let mut event = 0u64;
+    let status = driver::call(ids::cuEventCreate, &[out(&mut event), NO_TIMING]);
+    if status != CUDA_SUCCESS.0 {
+        return Err(status);
+    }
+    match driver::call(ids::cuEventRecord, &[event, LEGACY]) {
+        status if status == CUDA_SUCCESS.0 => Ok(event),
+        status => {
+            driver::call(ids::cuEventDestroy_v2, &[event]);
+            Err(status)
+        }
+    }
+}
+
+/// Asks until the answer is no longer "not ready"; between two questions objects may end.
+fn wait(
+    session: &Session,
+    what: &str,
+    deadline: Instant,
+    mut ask: impl FnMut() -> u32,
+) -> Result<(), DrainError> {
     let mut pause = Duration::from_micros(20);
     loop {
-        let status = ask();
+        let status = match session.endings.ask(deadline) {
+            Some(_question) => ask(),
+            None => CUDA_ERROR_NOT_READY.0,
+        };
         if status == CUDA_SUCCESS.0 {
             return Ok(());
         }

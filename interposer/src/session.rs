@@ -9,7 +9,7 @@
 //! 4. `Session::recorder` (records, dependencies, known handles)
 //! 5. `Session::names` (strings given to the application)
 //! 6. a kind's free list in `Session::handles`
-//! 7. leaves: `Session::poison`, the callback queue, the list of threads, a thread's context stack
+//! 7. leaves: `Session::poison`, `Session::orphans`, the callback queue, the list of threads, a thread's context stack
 //!
 //! A fork takes all of them in this order and lets go in parent and child.
 
@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::arena::Arena;
 use crate::callbacks::Callbacks;
 use crate::dispatch::context::Contexts;
+use crate::endings::{Endings, Orphans};
 use crate::handles::Handles;
 use crate::host::HostMemory;
 use crate::names::Names;
@@ -52,6 +53,8 @@ pub(crate) struct Session {
     pub(crate) recorder: Mutex<Recorder>,
     pub(crate) names: Mutex<Names>,
     pub(crate) callbacks: Callbacks,
+    pub(crate) endings: Endings,
+    pub(crate) orphans: Orphans,
     poison: Mutex<Vec<String>>,
     /// Functions whose refusal has been said.
     said: Mutex<HashSet<&'static str>>,
@@ -78,6 +81,8 @@ pub fn init(options: Options) {
         recorder: Mutex::default(),
         names: Mutex::default(),
         callbacks: Callbacks::default(),
+        endings: Endings::default(),
+        orphans: Orphans::default(),
         poison: Mutex::default(),
         said: Mutex::default(),
         initialized: AtomicBool::new(false),

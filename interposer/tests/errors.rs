@@ -265,11 +265,16 @@ fn callbacks_run_in_stream_order_and_are_drained() {
         // Nobody runs this one's callback in time: the drain ends at its deadline, the job goes on.
         ok(
             "cuLaunchHostFunc",
-            &[stream, slow as extern "C" fn(u64) as usize as u64, 0],
+            &[
+                stream,
+                until_released as extern "C" fn(u64) as usize as u64,
+                0,
+            ],
         );
         let drained =
             interposer::drain(std::time::Instant::now() + std::time::Duration::from_millis(50));
         assert!(drained.is_err());
+        RELEASED.store(true, std::sync::atomic::Ordering::Release);
         ok("cuStreamSynchronize", &[stream]);
         assert!(
             interposer::drain(std::time::Instant::now() + std::time::Duration::from_secs(20))
@@ -280,39 +285,79 @@ fn callbacks_run_in_stream_order_and_are_drained() {
 
 #[test]
 fn objects_may_end_while_the_device_is_drained() {
-    alone("objects_may_end_while_the_device_is_drained", &[], || {
-        let context = primary();
-        let stop = std::sync::atomic::AtomicBool::new(false);
-        let busy = || !stop.load(std::sync::atomic::Ordering::Relaxed);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                ok("cuCtxSetCurrent", &[context]);
-                while busy() {
-                    let stream: u64 = get("cuStreamCreate", &[1]);
-                    ok("cuStreamDestroy_v2", &[stream]);
+    // A real driver may crash when it is asked about an object that is gone.
+    let strict = [("GPUCKPT_MOCK", "stale-crash")];
+    alone(
+        "objects_may_end_while_the_device_is_drained",
+        &strict,
+        || {
+            let context = primary();
+            let stop = std::sync::atomic::AtomicBool::new(false);
+            let busy = || !stop.load(std::sync::atomic::Ordering::Relaxed);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    ok("cuCtxSetCurrent", &[context]);
+                    while busy() {
+                        let stream: u64 = get("cuStreamCreate", &[1]);
+                        ok("cuStreamDestroy_v2", &[stream]);
+                    }
+                });
+                scope.spawn(|| {
+                    while busy() {
+                        let context: u64 = get("cuCtxCreate_v2", &[0, 0]);
+                        ok("cuCtxDestroy_v2", &[context]);
+                    }
+                });
+                for _ in 0..3000 {
+                    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+                    let drained = interposer::drain(deadline);
+                    if drained.is_err() {
+                        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                    }
+                    drained.expect("no object is in an error state");
                 }
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
             });
-            scope.spawn(|| {
-                while busy() {
-                    let context: u64 = get("cuCtxCreate_v2", &[0, 0]);
-                    ok("cuCtxDestroy_v2", &[context]);
-                }
-            });
-            for _ in 0..3000 {
-                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-                let drained = interposer::drain(deadline);
-                if drained.is_err() {
-                    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-                }
-                drained.expect("no object is in an error state");
-            }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        });
-    });
+        },
+    );
 }
 
-extern "C" fn slow(_: u64) {
-    std::thread::sleep(std::time::Duration::from_millis(400));
+static RELEASED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+extern "C" fn until_released(_: u64) {
+    while !RELEASED.load(std::sync::atomic::Ordering::Acquire) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// A stream's work goes on when the stream has ended, and belongs to the image.
+#[test]
+fn work_of_streams_that_have_ended_is_drained() {
+    alone("work_of_streams_that_have_ended_is_drained", &[], || {
+        primary();
+        start_callback_thread();
+        let wait = until_released as extern "C" fn(u64) as usize as u64;
+        for _ in 0..3 {
+            // CU_STREAM_NON_BLOCKING: the default stream does not wait for it.
+            let stream: u64 = get("cuStreamCreate", &[1]);
+            ok("cuLaunchHostFunc", &[stream, wait, 0]);
+            ok("cuStreamDestroy_v2", &[stream]);
+        }
+        let soon = |ms| std::time::Instant::now() + std::time::Duration::from_millis(ms);
+        let busy = interposer::drain(soon(50));
+        assert!(
+            matches!(busy, Err(interposer::DrainError::Deadline { .. })),
+            "{busy:?}"
+        );
+        interposer::resume();
+        RELEASED.store(true, std::sync::atomic::Ordering::Release);
+        interposer::drain(soon(20_000)).unwrap();
+        interposer::resume();
+        let before = interposer::snapshot_log().unwrap().len();
+        let idle: u64 = get("cuStreamCreate", &[1]);
+        ok("cuStreamDestroy_v2", &[idle]);
+        assert_eq!(interposer::snapshot_log().unwrap().len(), before);
+    });
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) sm: u32,
     /// Fat binaries hold nothing that this device can run.
     pub(crate) no_fatbin: bool,
+    /// A handle of an object that is gone ends the process.
+    pub(crate) stale_crash: bool,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             slow_kernels: 0,
             sm: 90,
             no_fatbin: false,
+            stale_crash: false,
         }
     }
 }
@@ -94,6 +97,7 @@ impl Config {
                     }
                 }
                 "no-fatbin" => config.no_fatbin = flag()?,
+                "stale-crash" => config.stale_crash = flag()?,
                 _ => return Err(format!("unknown switch `{key}`")),
             }
         }
@@ -125,7 +129,7 @@ mod tests {
     fn reads_every_switch() {
         let config = Config::parse(
             "seed=7,devices=2,memory=64M,oom-after=3,refuse-address,fail-launch=2,\
-             move-globals,slow-kernels=500,sm=80,no-fatbin",
+             move-globals,slow-kernels=500,sm=80,no-fatbin,stale-crash",
         )
         .unwrap();
         let expected = Config {
@@ -139,6 +143,7 @@ mod tests {
             slow_kernels: 500,
             sm: 80,
             no_fatbin: true,
+            stale_crash: true,
         };
         assert_eq!(config, expected);
     }

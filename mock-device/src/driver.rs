@@ -79,7 +79,7 @@ impl Driver {
                 .map(|i| Device::new(i, &config))
                 .collect(),
             space: Space::new(&config, &random),
-            handles: Handles::new(&random).ok_or(CUDA_ERROR_OUT_OF_MEMORY)?,
+            handles: Handles::new(&random, config.stale_crash).ok_or(CUDA_ERROR_OUT_OF_MEMORY)?,
             witness: witness_page().ok_or(CUDA_ERROR_OUT_OF_MEMORY)?,
             contexts: Mutex::default(),
             launches: AtomicU64::new(0),

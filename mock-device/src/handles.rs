@@ -77,6 +77,8 @@ pub(crate) trait Handled: Sized {
 pub(crate) struct Handles {
     objects: RwLock<HashMap<Handle, Object>>,
     places: Mutex<Places>,
+    /// A stale handle ends the process, as it may with a real driver.
+    stale_crash: bool,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ struct Places {
 
 impl Handles {
     /// Reserves the range of handles; `None` when the system refuses.
-    pub(crate) fn new(random: &Random) -> Option<Handles> {
+    pub(crate) fn new(random: &Random, stale_crash: bool) -> Option<Handles> {
         let wish = 0x6000_0000_0000 + random.below(0x1000_0000) * 0x1_0000;
         let reserve = |address: u64, flags: i32| {
             // SAFETY: a new mapping without access; NOREPLACE or a free
@@ -115,6 +117,7 @@ impl Handles {
                 gaps: Random::new(random.next()),
                 freed: VecDeque::new(),
             }),
+            stale_crash,
         })
     }
 
@@ -138,7 +141,16 @@ impl Handles {
             .get(&handle)
             .and_then(T::peel)
             .cloned()
-            .ok_or(T::INVALID)
+            .ok_or_else(|| self.missing(handle, T::INVALID))
+    }
+
+    /// What is answered to a handle without an object of its kind.
+    fn missing(&self, handle: Handle, answer: CUresult) -> CUresult {
+        if self.stale_crash && lock(&self.places).freed.contains(&handle) {
+            crate::report(format_args!("a handle was used after its object's end"));
+            std::process::abort();
+        }
+        answer
     }
 
     /// Forgets a handle and gives its object.
@@ -148,7 +160,7 @@ impl Handles {
             .get(&handle)
             .and_then(T::peel)
             .cloned()
-            .ok_or(T::INVALID)?;
+            .ok_or_else(|| self.missing(handle, T::INVALID))?;
         objects.remove(&handle);
         drop(objects);
         lock(&self.places).freed.push_back(handle);

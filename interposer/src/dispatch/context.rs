@@ -152,6 +152,7 @@ pub(crate) fn destroy(call: &Call) -> u32 {
         Ok(real) => real,
         Err(status) => return status,
     };
+    let _ending = call.session.endings.end();
     let status = call.driver(&[real]);
     if status == CUDA_SUCCESS.0
         && let Some(handle) = Virtual::from_application(call.arg(0))
@@ -273,6 +274,7 @@ pub(crate) fn primary_retain(call: &Call) -> u32 {
 
 /// `cuDevicePrimaryCtxRelease`
 pub(crate) fn primary_release(call: &Call) -> u32 {
+    let _ending = call.session.endings.end();
     let status = call.driver(&[call.arg(0)]);
     if status != CUDA_SUCCESS.0 {
         return status;
@@ -295,6 +297,7 @@ pub(crate) fn primary_release(call: &Call) -> u32 {
 
 /// `cuDevicePrimaryCtxReset`: its objects end, its references stay.
 pub(crate) fn primary_reset(call: &Call) -> u32 {
+    let _ending = call.session.endings.end();
     let status = call.driver(&[call.arg(0)]);
     let device = call.arg(0) as i32;
     if status != CUDA_SUCCESS.0 {

@@ -1,12 +1,16 @@
 //! Streams: identity, attributes, and functions of the application in stream order.
 
+use std::time::Instant;
+
 use cuda_abi::driver::{CUDA_ERROR_INVALID_HANDLE, CUDA_ERROR_INVALID_VALUE, CUDA_SUCCESS};
 
-use super::{Call, generic_forward};
+use super::{Call, generic, generic_forward};
 use crate::callbacks::{self, Request};
 use crate::driver;
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
+use crate::quiesce::is_live;
+use crate::session::Session;
 use crate::threads;
 
 /// `cuStreamGetCtx` and `_v2`; green contexts are refused, so there never is one.
@@ -53,6 +57,26 @@ pub(crate) fn id(call: &Call) -> u32 {
             CUDA_SUCCESS.0
         }
         None => CUDA_ERROR_INVALID_HANDLE.0,
+    }
+}
+
+/// `cuStreamDestroy`: what it was given goes on.
+pub(crate) fn destroy(call: &Call) -> u32 {
+    let handle = Virtual::from_application(call.arg(0));
+    if let Some(stream) = handle.and_then(|handle| call.session.handles.real(handle)) {
+        tidy(call.session);
+        call.session.orphans.note(call.session, stream.bits());
+    }
+    let _ending = call.session.endings.end();
+    generic(call)
+}
+
+/// Drops the notes of work that is done, if nobody else is at it.
+fn tidy(session: &Session) {
+    if !session.orphans.is_empty()
+        && let Some(_question) = session.endings.ask(Instant::now())
+    {
+        session.orphans.done(|context| is_live(session, context));
     }
 }
 

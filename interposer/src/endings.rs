@@ -1,0 +1,153 @@
+//! Ends of streams and contexts against the drain, which asks the driver about them: a
+//! driver may crash when it is asked about an object that another thread is destroying.
+//!
+//! Neither side holds a lock across a driver call. An end is counted for as long as it
+//! takes, the driver's call and the end of the handle; a question waits until no end is on its
+//! way, and keeps new ones waiting for the moment that it takes. Questions never block in
+//! the driver; ends may, so that a question has a deadline.
+//!
+//! Work of a stream goes on when the stream has ended. An event at its end stands for it
+//! until it is done: see [`Orphans`].
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cuda_abi::driver::{CUDA_ERROR_NOT_READY, CUDA_SUCCESS};
+
+use crate::dispatch::context::with_current;
+use crate::driver::{self, out};
+use crate::handles::{Kind, Real, Virtual};
+use crate::session::Session;
+use crate::table::ids;
+
+/// Between two looks of somebody who waits.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// Who is at it.
+#[derive(Default)]
+pub(crate) struct Endings {
+    asking: AtomicBool,
+    ending: AtomicUsize,
+}
+
+/// An end on its way.
+pub(crate) struct Ending<'a>(&'a Endings);
+
+/// A question.
+pub(crate) struct Question<'a>(&'a Endings);
+
+impl Endings {
+    /// To be held while an object ends, its handle included.
+    pub(crate) fn end(&self) -> Ending<'_> {
+        loop {
+            self.ending.fetch_add(1, SeqCst);
+            if !self.asking.load(SeqCst) {
+                return Ending(self);
+            }
+            self.ending.fetch_sub(1, SeqCst);
+            while self.asking.load(SeqCst) {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// To be held for a question about an object whose handle lives; `None` when an end
+    /// takes longer than the deadline.
+    pub(crate) fn ask(&self, deadline: Instant) -> Option<Question<'_>> {
+        while self.asking.swap(true, SeqCst) {
+            if Instant::now() >= deadline {
+                return None;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let question = Question(self);
+        while self.ending.load(SeqCst) != 0 {
+            if Instant::now() >= deadline {
+                return None;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Some(question)
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.ending.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.0.asking.store(false, SeqCst);
+    }
+}
+
+/// Work of streams that have ended: a context, and an event in it.
+#[derive(Default)]
+pub(crate) struct Orphans(Mutex<Vec<(Virtual, u64)>>);
+
+/// `CU_EVENT_DISABLE_TIMING`
+const NO_TIMING: u64 = 2;
+
+impl Orphans {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Virtual, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the work that a stream has left, before its end. What cannot be noted is not:
+    /// a stream must end whatever becomes of its work.
+    pub(crate) fn note(&self, session: &Session, stream: u64) {
+        if driver::call(ids::cuStreamQuery, &[stream]) != CUDA_ERROR_NOT_READY.0 {
+            return;
+        }
+        let mut context = 0u64;
+        driver::call(ids::cuStreamGetCtx, &[stream, out(&mut context)]);
+        let context = Real::from_driver(context);
+        let Some(context) = session.recorder().find(Kind::Context, context) else {
+            return;
+        };
+        let at_end = with_current(session, context, || {
+            let mut event = 0u64;
+            let made = driver::call(ids::cuEventCreate, &[out(&mut event), NO_TIMING]);
+            if made != CUDA_SUCCESS.0 {
+                return None;
+            }
+            if driver::call(ids::cuEventRecord, &[event, stream]) == CUDA_SUCCESS.0 {
+                return Some(event);
+            }
+            driver::call(ids::cuEventDestroy_v2, &[event]);
+            None
+        });
+        if let Ok(Some(event)) = at_end {
+            self.lock().push((context, event));
+        }
+    }
+
+    /// True when there is no such work.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Drops those whose work is done; true when none is left. To be called with a
+    /// [`Question`] held.
+    pub(crate) fn done(&self, is_live: impl Fn(Virtual) -> bool) -> bool {
+        let list = std::mem::take(&mut *self.lock());
+        let busy = |&(context, event): &(Virtual, u64)| {
+            // A context takes its events along.
+            if !is_live(context) {
+                return false;
+            }
+            let busy = driver::call(ids::cuEventQuery, &[event]) == CUDA_ERROR_NOT_READY.0;
+            if !busy {
+                driver::call(ids::cuEventDestroy_v2, &[event]);
+            }
+            busy
+        };
+        let left: Vec<_> = list.into_iter().filter(busy).collect();
+        let mut list = self.lock();
+        list.extend(left);
+        list.is_empty()
+    }
+}
