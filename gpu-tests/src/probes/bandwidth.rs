@@ -10,6 +10,7 @@
 
 use crate::driver::{DriverError, Session};
 use crate::probe::{Outcome, Probe, Verdict};
+use crate::probes::mix;
 use crate::statistics::{gb_s, median, short};
 use crate::steps::Step;
 use cuda_abi::driver::{CUdeviceptr, CUstream};
@@ -301,12 +302,9 @@ impl Bench<'_> {
     }
 }
 
-/// splitmix64 of the word's number.
+/// Content of the word of this number.
 fn random(i: usize) -> u64 {
-    let x = (i as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+    mix(i as u64)
 }
 
 fn first_wrong(words: &[u64]) -> Option<(usize, u64)> {

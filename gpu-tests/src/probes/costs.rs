@@ -63,7 +63,7 @@ fn costs(probe: &Probe) -> Outcome {
         let under = job.finish()?;
         if under.code != 0 || plain.code != 0 {
             return Ok(match plain.code {
-                0 => broken(&under),
+                0 => broken(&under, "launched"),
                 _ => Verdict::Failed(format!("natively: {}", plain.last_words())),
             });
         }
@@ -136,7 +136,7 @@ fn endurance(probe: &Probe) -> Outcome {
     let ended = job.finish()?;
     probe.figure("ran_s", rounded(ended.seconds));
     if ended.code != 0 {
-        return Ok(broken(&ended));
+        return Ok(broken(&ended, "launched"));
     }
     for (name, value) in rows(&ended.out)? {
         probe.figure(&name, value as u64);

@@ -11,7 +11,10 @@ mod costs;
 mod guests;
 mod machine;
 mod maps;
+mod peer;
 mod reservations;
+mod resident;
+mod sizes;
 
 /// The steps of every file.
 pub(crate) fn steps() -> Vec<Step> {
@@ -23,15 +26,17 @@ pub(crate) fn steps() -> Vec<Step> {
         guests::steps(),
         costs::steps(),
         bandwidth::steps(),
+        sizes::steps(),
+        peer::steps(),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-/// What a launched program that ended with an error says of gpuckpt: the programs
+/// What a program that ended with an error says of what was done to it: the programs
 /// name a result that differs from the one that they `expected` themselves.
-fn broken(ended: &Finished) -> Verdict {
+fn broken(ended: &Finished, when: &str) -> Verdict {
     let words = ended.last_words();
     if words.starts_with("guest:") && words.contains("expected") {
         return Verdict::Wrong(words.to_owned());
@@ -41,7 +46,7 @@ fn broken(ended: &Finished) -> Verdict {
         ..ended.clone()
     };
     let failed = || Verdict::Failed(words.to_owned());
-    difference(&right, ended, "launched").unwrap_or_else(failed)
+    difference(&right, ended, when).unwrap_or_else(failed)
 }
 
 /// A part of a probe in a process of its own ([`Probe::again`]).
