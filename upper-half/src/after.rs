@@ -27,6 +27,9 @@ pub(crate) enum After {
     ChildInfo,
     /// The result is a child's id.
     Child,
+    /// A wait for a queue or semaphore is made a second time: what is not there now
+    /// was removed meanwhile, and the first would have said so.
+    Removed,
 }
 
 impl After {
@@ -36,6 +39,9 @@ impl After {
             libc::SYS_rt_sigtimedwait if ids::active() => Self::Info,
             libc::SYS_waitid => Self::ChildInfo,
             libc::SYS_wait4 => Self::Child,
+            libc::SYS_msgrcv | libc::SYS_msgsnd | libc::SYS_semop | libc::SYS_semtimedop => {
+                Self::Removed
+            }
             _ => Self::Nothing,
         }
     }
@@ -47,6 +53,7 @@ impl After {
             Self::Info,
             Self::ChildInfo,
             Self::Child,
+            Self::Removed,
         ];
         let found = all.into_iter().find(|a| *a as u64 == word);
         found.unwrap_or(Self::Nothing)
@@ -79,7 +86,10 @@ pub(crate) unsafe fn finish(frame: &mut Frame) {
         After::Child if words.result > 0 => {
             frame.set_result(ids::to_virtual(words.result as i32).into());
         }
-        After::Info | After::ChildInfo | After::Child => {}
+        After::Removed if words.result == -i64::from(libc::EINVAL) => {
+            frame.set_result(-i64::from(libc::EIDRM));
+        }
+        After::Removed | After::Info | After::ChildInfo | After::Child => {}
     }
 }
 

@@ -409,7 +409,7 @@ pub(crate) unsafe fn resume(
     let Some(interrupted) = interrupted else {
         return;
     };
-    if interrupted.remaining.is_none() && interrupted.done == 0 {
+    if interrupted.is_made_as_it_was() {
         rewind::mark(record, frame);
         return;
     }
@@ -430,7 +430,7 @@ pub(crate) fn make_ready(record: &Record, copy: &mut Frame, interrupted: Option<
         remaining,
         done,
     } = interrupted;
-    if remaining.is_some() || done != 0 {
+    if !interrupted.is_made_as_it_was() {
         copy.rip += 2;
         let limit = reissue::limit_of(nr, &copy.args());
         if remaining == Some(0) && matches!(limit, Some(reissue::Limit::Socket(_))) {

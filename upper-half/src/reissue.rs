@@ -197,10 +197,12 @@ impl PieceLists {
     }
 }
 
-/// A timespec of the application's in nanoseconds.
+/// A timespec of the application's in nanoseconds; no limit where its address is bad,
+/// as the kernel will say.
 pub(crate) fn read_time(address: u64) -> u64 {
-    // SAFETY: the kernel has read or written this timespec before.
-    let [seconds, nanos] = unsafe { (address as *const [u64; 2]).read_unaligned() };
+    let Ok([seconds, nanos]) = sys::read::<[u64; 2]>(address) else {
+        return NO_LIMIT;
+    };
     seconds
         .saturating_mul(1_000_000_000)
         .saturating_add(nanos)
@@ -280,11 +282,9 @@ pub(crate) fn prepare(
         spare: [0; 3],
     };
     if let Some(argument) = mask_argument(nr)
-        && let Some(source) = mask_source(nr, args[argument])
+        && let Some(mask) = mask_of(nr, args[argument])
     {
-        // SAFETY: the application's mask; a bad address faults as natively it
-        // would fail, which no program relies on.
-        words.mask = unsafe { (source as *const u64).read_unaligned() } & !OURS;
+        words.mask = mask & !OURS;
         let mask_at = field(std::mem::offset_of!(Reissue, mask));
         words.mask_and_size[0] = mask_at;
         let pair_at = field(std::mem::offset_of!(Reissue, mask_and_size));
@@ -353,17 +353,15 @@ fn mask_argument(nr: i64) -> Option<usize> {
     }
 }
 
-/// Where the mask lies; pselect6 has it behind one more address.
-fn mask_source(nr: i64, argument: u64) -> Option<u64> {
-    if !is_upper(argument) {
-        return None;
-    }
-    if nr != libc::SYS_pselect6 {
-        return Some(argument);
-    }
-    // SAFETY: an address of the application's: mask address and size.
-    let mask = unsafe { *(argument as *const u64) };
-    is_upper(mask).then_some(mask)
+/// The mask; pselect6 has it behind one more address. None where an address is bad:
+/// then the kernel sees it, and says so.
+fn mask_of(nr: i64, argument: u64) -> Option<u64> {
+    let at = if nr == libc::SYS_pselect6 {
+        sys::read(argument).ok()?
+    } else {
+        argument
+    };
+    sys::read(at).ok()
 }
 
 /// Ids in the arguments, after a restart.

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "reads code and stack of the parked thread")]
 
 use crate::abi::{REISSUE, is_upper};
+use crate::after::After;
 use crate::arch::{Frame, time_stamp};
 use crate::record::{REWOUND, Record};
 use crate::reissue::{self, Limit, NO_LIMIT, REISSUE_RETURN, Reissue};
@@ -25,6 +26,14 @@ pub(crate) struct Interrupted {
     pub(crate) remaining: Option<u64>,
     /// Bytes of the buffer that are written already.
     pub(crate) done: u64,
+}
+
+impl Interrupted {
+    /// The thread need only make the call again, as the application made it.
+    pub(crate) fn is_made_as_it_was(&self) -> bool {
+        let after = After::of(self.nr);
+        self.remaining.is_none() && self.done == 0 && after != After::Removed
+    }
 }
 
 /// Call sites seen blocked, by the address after the instruction.

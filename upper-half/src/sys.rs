@@ -3,8 +3,10 @@
 //! run with the application's FS and between park and resume.
 #![allow(unsafe_code, reason = "raw system calls")]
 
+use crate::abi::is_upper;
 use crate::arch::syscall6;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::{AtomicI32, AtomicU32};
 use std::time::Duration;
 
 /// `struct siginfo`, 128 bytes as the kernel writes them.
@@ -191,30 +193,102 @@ pub(crate) fn is_futex(address: u64) -> bool {
     }
 }
 
-/// Reads a value of the application's; EFAULT where its address is bad.
+/// Reads a value of the application's.
 ///
 /// # Errors
-/// EFAULT.
+/// EFAULT where its address is bad.
 pub(crate) fn read<T: Plain>(address: u64) -> Result<T, i32> {
-    let mut value = std::mem::MaybeUninit::<T>::zeroed();
-    let local = [value.as_mut_ptr() as u64, size_of::<T>() as u64];
-    transfer(libc::SYS_process_vm_readv, local, address)?;
-    // SAFETY: all of it was written, and any bytes are a value.
-    Ok(unsafe { value.assume_init() })
+    let () = Plainly::<T>::SMALL;
+    let last = address.wrapping_add(size_of::<T>() as u64 - 8);
+    if !is_upper(address) || !is_readable(address) || last != address && !is_readable(last) {
+        return Err(libc::EFAULT);
+    }
+    // SAFETY: both of the pages that it can lie on were just seen to be readable.
+    Ok(unsafe { (address as *const T).read_unaligned() })
 }
 
-/// Writes a value of the application's; EFAULT where its address is bad.
+/// Writes a value of the application's.
+///
+/// # Errors
+/// EFAULT where its address is bad; a part may have been written.
+pub(crate) fn write<T: Plain>(address: u64, value: &T) -> Result<(), i32> {
+    let () = Plainly::<T>::SMALL;
+    let last = address.wrapping_add(size_of::<T>() as u64 - 8);
+    if !is_upper(address) || !is_writable(address) || last != address && !is_writable(last) {
+        return Err(libc::EFAULT);
+    }
+    // SAFETY: both of the pages that it can lie on were just seen to be writable.
+    unsafe { (address as *mut T).write_unaligned(*value) };
+    Ok(())
+}
+
+/// What [`read`] and [`write`] look at: 8 bytes at each end.
+struct Plainly<T>(std::marker::PhantomData<T>);
+
+impl<T: Plain> Plainly<T> {
+    const SMALL: () = assert!(size_of::<T>() >= 8 && size_of::<T>() <= 4096);
+}
+
+/// True when 8 bytes at `address` can be read: a cheap question.
+pub(crate) fn is_readable(address: u64) -> bool {
+    const NO_WAY: u64 = 99;
+    // The kernel reads the mask before it looks at what to do with it.
+    // SAFETY: nothing is written.
+    let r = unsafe { syscall6(libc::SYS_rt_sigprocmask, [NO_WAY, address, 0, 8, 0, 0]) };
+    r != -i64::from(libc::EFAULT)
+}
+
+/// Makes sure that 8 bytes at `address` can be written, by writing them.
+pub(crate) fn is_writable(address: u64) -> bool {
+    // SAFETY: the bytes are about to be written by the caller.
+    unsafe { syscall6(libc::SYS_rt_sigpending, [address, 8, 0, 0, 0, 0]) == 0 }
+}
+
+/// Writes a word of the application's where the kernel would ignore a bad address.
+pub(crate) fn store(address: u64, value: i32) {
+    if is_futex(address) {
+        // SAFETY: just seen to be writable and aligned.
+        unsafe { AtomicI32::from_ptr(address as *mut i32).store(value, Release) };
+    } else {
+        let _ = write_bytes(address, &value.to_ne_bytes());
+    }
+}
+
+/// Reads bytes of the application's up to the first zero.
+///
+/// # Errors
+/// EFAULT, or `too_long` when there is none within `most` bytes.
+pub(crate) fn read_string(address: u64, most: usize, too_long: i32) -> Result<Vec<u8>, i32> {
+    const PAGE: usize = 4096;
+    let mut bytes = Vec::new();
+    while bytes.len() < most {
+        let from = address + bytes.len() as u64;
+        // Short at first: most strings are.
+        let length = (PAGE - from as usize % PAGE).min(if bytes.is_empty() { 128 } else { PAGE });
+        let known = bytes.len();
+        bytes.resize(known + length, 0);
+        let local = [bytes[known..].as_mut_ptr() as u64, length as u64];
+        transfer(libc::SYS_process_vm_readv, local, from)?;
+        if let Some(end) = bytes[known..].iter().position(|b| *b == 0) {
+            bytes.truncate(known + end);
+            return Ok(bytes);
+        }
+    }
+    Err(too_long)
+}
+
+/// Writes bytes of the application's.
 ///
 /// # Errors
 /// EFAULT; a part may have been written.
-pub(crate) fn write<T: Plain>(address: u64, value: &T) -> Result<(), i32> {
-    let local = [&raw const *value as u64, size_of::<T>() as u64];
+pub(crate) fn write_bytes(address: u64, bytes: &[u8]) -> Result<(), i32> {
+    let local = [bytes.as_ptr() as u64, bytes.len() as u64];
     transfer(libc::SYS_process_vm_writev, local, address)
 }
 
 /// Copies between our own memory and the application's, in this same process.
 fn transfer(nr: i64, local: [u64; 2], address: u64) -> Result<(), i32> {
-    if !crate::abi::is_upper(address) {
+    if !is_upper(address) {
         return Err(libc::EFAULT);
     }
     let remote = [address, local[1]];
@@ -244,7 +318,7 @@ fn transfer(nr: i64, local: [u64; 2], address: u64) -> Result<(), i32> {
 /// True of the type, padding included.
 pub(crate) unsafe trait Plain: Copy {}
 // SAFETY: integers.
-unsafe impl Plain for u32 {}
+unsafe impl Plain for i32 {}
 // SAFETY: integers.
 unsafe impl Plain for u64 {}
 // SAFETY: an array of such.

@@ -169,9 +169,8 @@ pub(crate) fn spawn(birth: Box<Birth>) -> Result<i32, i32> {
     let vtid = shared.vtid.load(Relaxed);
     for word in words {
         if word != 0 {
-            // SAFETY: an address that the application gave to clone for this;
-            // both words are written before the thread runs.
-            unsafe { *(word as *mut i32) = vtid };
+            // Both words are written before the thread runs.
+            sys::store(word, vtid);
         }
     }
     let state = &shared.birth;
@@ -252,10 +251,7 @@ pub(crate) fn finish(record: *mut Record) {
     release_robust(shared);
     let word = shared.clear_tid.load(Relaxed);
     if word != 0 {
-        // SAFETY: an address that the application gave for this; its memory
-        // may be gone, as natively, but then nobody waits for it and glibc
-        // never frees it before.
-        unsafe { std::sync::atomic::AtomicI32::from_ptr(word as *mut i32).store(0, Release) };
+        sys::store(word, 0);
         sys::futex_wake_shared(word, 1);
     }
     let last = {
@@ -291,54 +287,62 @@ pub(crate) fn wait_as_ended(_record: *mut Record) -> ! {
 }
 
 /// The kernel's exit_robust_list with the virtual id: marks the futexes that
-/// the thread still owns and wakes a waiter of each.
+/// the thread still owns and wakes a waiter of each. As there, a list that leads
+/// to a bad address ends.
 fn release_robust(record: &Record) {
-    const LIMIT: usize = 2048;
-    const OWNER_DIED: u32 = 0x4000_0000;
-    const WAITERS: u32 = 0x8000_0000;
-    const TID: u32 = 0x3fff_ffff;
     let head = record.robust_head.load(Relaxed);
     if head == 0 {
         return;
     }
-    let vtid = record.vtid.load(Relaxed) as u32;
-    let read = |address: u64| {
-        // SAFETY: the list that the application registered; a broken one
-        // would end the thread natively too.
-        unsafe { *(address as *const u64) }
-    };
-    let offset = read(head + 8) as i64;
-    let pending = read(head + 16);
-    let release = |entry: u64| {
-        let word = (entry & !1).wrapping_add_signed(offset);
-        // SAFETY: a futex word of the application's, named by its list.
-        let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(word as *mut u32) };
-        let died = |v: u32| (v & TID == vtid).then_some(v & WAITERS | OWNER_DIED);
-        if let Ok(old) = word.fetch_update(Release, Relaxed, died) {
-            // Those with priority inheritance (bit 0) are handed over by the kernel,
-            // as long as it knows the owner.
-            if (entry & 1 == 0 || ids::active()) && old & WAITERS != 0 {
-                sys::futex_wake_shared(word.as_ptr() as u64, 1);
-            }
-        }
-    };
-    let mut entry = read(head);
-    for _ in 0..LIMIT {
-        if entry & !1 == head {
-            break;
-        }
-        let next = read(entry & !1);
-        if entry & !1 != pending & !1 {
-            release(entry);
-        }
-        entry = next;
-    }
-    if pending & !1 != 0 {
-        release(pending);
-    }
+    walk_robust(head, record.vtid.load(Relaxed) as u32);
     // The host's own list again: the kernel must not walk one whose memory
     // the application frees now.
     let args = [record.host_robust.load(Relaxed), 24, 0, 0, 0, 0];
     // SAFETY: the list that the lower libc had registered for this host.
     unsafe { sys::call(libc::SYS_set_robust_list, args) };
+}
+
+fn walk_robust(head: u64, vtid: u32) {
+    const LIMIT: usize = 2048;
+    let Ok([mut entry, offset, pending]) = sys::read::<[u64; 3]>(head) else {
+        return;
+    };
+    let release = |entry: u64| {
+        let word = (entry & !1).wrapping_add(offset);
+        sys::is_futex(word) && release_dead(word, vtid, entry & 1 != 0)
+    };
+    for _ in 0..LIMIT {
+        if entry & !1 == head {
+            break;
+        }
+        let next = sys::read::<u64>(entry & !1);
+        if entry & !1 != pending & !1 && !release(entry) {
+            return;
+        }
+        match next {
+            Ok(next) => entry = next,
+            Err(_) => return,
+        }
+    }
+    if pending & !1 != 0 {
+        release(pending);
+    }
+}
+
+/// Marks a lock whose owner ends; true, for a lock has been seen to.
+fn release_dead(address: u64, vtid: u32, inherits: bool) -> bool {
+    const OWNER_DIED: u32 = 0x4000_0000;
+    const WAITERS: u32 = 0x8000_0000;
+    const TID: u32 = 0x3fff_ffff;
+    // SAFETY: an aligned word of the application's, just seen to be writable.
+    let word = unsafe { AtomicU32::from_ptr(address as *mut u32) };
+    let died = |v: u32| (v & TID == vtid).then_some(v & WAITERS | OWNER_DIED);
+    if let Ok(old) = word.fetch_update(Release, Relaxed, died) {
+        // Those with priority inheritance are handed over by the kernel, as long as
+        // it knows the owner.
+        if (!inherits || ids::active()) && old & WAITERS != 0 {
+            sys::futex_wake_shared(address, 1);
+        }
+    }
+    true
 }

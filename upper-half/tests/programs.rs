@@ -243,3 +243,8 @@ fn a_child_may_get_the_id_by_which_the_program_knows_itself() {
     }
     panic!("no child got the program's id");
 }
+
+#[test]
+fn bad_addresses_are_errors_as_natively() {
+    same_as_native(&[name(&compile("faults.c", &[]))], None);
+}

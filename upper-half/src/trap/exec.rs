@@ -4,7 +4,6 @@
 #![allow(unsafe_code, reason = "reads strings of the application's")]
 
 use super::{Outcome, Trap, error};
-use crate::abi::is_upper;
 use crate::hooks::Inherited;
 use crate::ids::{self, Pair};
 use crate::program::{self, Kind};
@@ -16,13 +15,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) fn execve(t: &mut Trap<'_>) -> Outcome {
     let [path, argv, env, ..] = t.args;
-    if !is_upper(path) {
-        return error(libc::EFAULT);
-    }
-    // SAFETY: an address of the application's, given as a string.
-    let path = unsafe { CStr::from_ptr(path as *const libc::c_char) }
-        .to_bytes()
-        .to_vec();
+    let path = match read_path(path) {
+        Ok(path) => path,
+        Err(errno) => return error(errno),
+    };
     if path.is_empty() {
         return error(libc::ENOENT);
     }
@@ -31,13 +27,12 @@ pub(super) fn execve(t: &mut Trap<'_>) -> Outcome {
 
 pub(super) fn execveat(t: &mut Trap<'_>) -> Outcome {
     let [fd, path, argv, env, flags, _] = t.args;
-    if !is_upper(path) {
-        return error(libc::EFAULT);
-    }
-    // SAFETY: an address of the application's, given as a string.
-    let path = unsafe { CStr::from_ptr(path as *const libc::c_char) }.to_bytes();
+    let path = match read_path(path) {
+        Ok(path) => path,
+        Err(errno) => return error(errno),
+    };
     let fd = fd as i32;
-    let path = match path {
+    let path = match path.as_slice() {
         [b'/', ..] => path.to_vec(),
         _ if fd == libc::AT_FDCWD && !path.is_empty() => path.to_vec(),
         [] if flags & libc::AT_EMPTY_PATH as u64 == 0 => return error(libc::ENOENT),
@@ -45,7 +40,7 @@ pub(super) fn execveat(t: &mut Trap<'_>) -> Outcome {
             Ok(mut base) => {
                 if !path.is_empty() {
                     base.push(b'/');
-                    base.extend_from_slice(path);
+                    base.extend_from_slice(&path);
                 }
                 base
             }
@@ -53,6 +48,13 @@ pub(super) fn execveat(t: &mut Trap<'_>) -> Outcome {
         },
     };
     run(t, path, argv, env)
+}
+
+/// The kernel's limit for one string (MAX_ARG_STRLEN).
+const LONGEST: usize = 128 << 10;
+
+fn read_path(address: u64) -> Result<Vec<u8>, i32> {
+    sys::read_string(address, libc::PATH_MAX as usize, libc::ENAMETOOLONG)
 }
 
 /// The path of a descriptor; one without a name stays a /proc path.
@@ -81,24 +83,12 @@ fn strings(address: u64) -> Result<Vec<Vec<u8>>, i32> {
     if address == 0 {
         return Ok(all);
     }
-    if !is_upper(address) {
-        return Err(libc::EFAULT);
-    }
     for i in 0.. {
-        // SAFETY: an array of the application's that ends with a null pointer.
-        let string = unsafe { *(address as *const u64).add(i) };
+        let string = sys::read::<u64>(address + 8 * i)?;
         if string == 0 {
             break;
         }
-        if !is_upper(string) {
-            return Err(libc::EFAULT);
-        }
-        // SAFETY: a string of the application's.
-        all.push(
-            unsafe { CStr::from_ptr(string as *const libc::c_char) }
-                .to_bytes()
-                .to_vec(),
-        );
+        all.push(sys::read_string(string, LONGEST, libc::E2BIG)?);
     }
     Ok(all)
 }
@@ -159,7 +149,7 @@ fn too_big(argv: &[Vec<u8>], env: &[Vec<u8>]) -> bool {
     unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
     let most = (limit.rlim_cur / 4).clamp(128 << 10, 6 << 20) as usize;
     let strings = argv.iter().chain(env);
-    strings.clone().any(|s| s.len() >= 128 << 10)
+    strings.clone().any(|s| s.len() >= LONGEST)
         || strings.map(|s| s.len() + 9).sum::<usize>() > most
 }
 

@@ -5,35 +5,30 @@
 )]
 
 use super::{Outcome, Trap, error};
-use crate::abi::is_upper;
 use crate::process::{hooks, image};
 use crate::{ids, sys};
-use std::ffi::CStr;
 
 /// `readlink` of /proc/self/exe names the application.
 pub(super) fn readlink(t: &mut Trap<'_>) -> Outcome {
     let at = usize::from(t.nr == libc::SYS_readlinkat);
     let (path, buffer, size) = (t.args[at], t.args[at + 1], t.args[at + 2]);
-    if !is_upper(path) {
-        return error(libc::EFAULT);
-    }
-    // SAFETY: an address of the application's, given as a string.
-    let path = unsafe { CStr::from_ptr(path as *const libc::c_char) };
-    if !is_own_exe(path.to_bytes()) {
+    let path = match sys::read_string(path, libc::PATH_MAX as usize, libc::ENAMETOOLONG) {
+        Ok(path) => path,
+        Err(errno) => return error(errno),
+    };
+    if !is_own_exe(&path) {
         // SAFETY: the call as the application made it.
         return unsafe { sys::call(t.nr, t.args) }.into();
     }
     if size as i32 <= 0 {
         return error(libc::EINVAL);
     }
-    if !is_upper(buffer) {
-        return error(libc::EFAULT);
-    }
     let exe = &image().path;
     let length = exe.len().min(size as u32 as usize);
-    // SAFETY: the application's buffer of at least `length` bytes.
-    unsafe { std::ptr::copy_nonoverlapping(exe.as_ptr(), buffer as *mut u8, length) };
-    Outcome::Done(length as i64)
+    match sys::write_bytes(buffer, &exe[..length]) {
+        Ok(()) => Outcome::Done(length as i64),
+        Err(errno) => error(errno),
+    }
 }
 
 /// True for the names under which a process finds its own executable.

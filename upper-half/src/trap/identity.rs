@@ -3,7 +3,6 @@
 #![allow(unsafe_code, reason = "issues calls with translated ids")]
 
 use super::{Outcome, Trap, error};
-use crate::abi::is_upper;
 use crate::ids::{clock_to_real, group_to_real, group_to_virtual, pid, to_real, to_virtual};
 use crate::sys;
 use std::sync::atomic::Ordering::Relaxed;
@@ -117,11 +116,10 @@ fn by_kind(kind: u64, process: u64, id: u64) -> u64 {
 fn timer_create(t: &mut Trap<'_>) -> Outcome {
     let [clock, event, timer, ..] = t.args;
     let clock = clock_to_real(clock as i32) as u64;
-    if event != 0 && !is_upper(event) {
-        return error(libc::EFAULT);
-    }
-    // SAFETY: a sigevent is 64 bytes, at an address of the application's.
-    let mut copy = unsafe { (event != 0).then(|| (event as *const [u64; 8]).read_unaligned()) };
+    let mut copy = match (event != 0).then(|| sys::read::<[u64; 8]>(event)) {
+        Some(Err(errno)) => return error(errno),
+        copy => copy.and_then(Result::ok),
+    };
     let mut event_at = 0;
     if let Some(copy) = &mut copy {
         // value, (signo, notify), (thread id, ...)
@@ -156,12 +154,11 @@ fn fcntl(t: &mut Trap<'_>) -> Outcome {
             other => Outcome::Done(i64::from(other)),
         },
         command @ (F_SETOWN_EX | F_GETOWN_EX) => {
-            if !is_upper(a[2]) {
-                return error(libc::EFAULT);
-            }
-            let owner_at = a[2] as *mut [i32; 2];
-            // SAFETY: an owner is two words at an address of the application's.
-            let mut owner = unsafe { owner_at.read_unaligned() };
+            let owner_at = a[2];
+            let mut owner = match sys::read::<[i32; 2]>(owner_at) {
+                Ok(owner) => owner,
+                Err(errno) => return error(errno),
+            };
             let group = |o: &[i32; 2]| o[0] == OWNER_PGRP;
             if command == F_SETOWN_EX {
                 owner[1] = if group(&owner) {
@@ -173,17 +170,15 @@ fn fcntl(t: &mut Trap<'_>) -> Outcome {
                 return issue(a).into();
             }
             let r = issue(a);
-            if r == 0 {
-                // SAFETY: as above; the kernel has just written there.
-                unsafe {
-                    owner = owner_at.read_unaligned();
-                    owner[1] = if group(&owner) {
-                        group_to_virtual(owner[1])
-                    } else {
-                        to_virtual(owner[1])
-                    };
-                    owner_at.write_unaligned(owner);
-                }
+            if r == 0
+                && let Ok(mut owner) = sys::read::<[i32; 2]>(owner_at)
+            {
+                owner[1] = if group(&owner) {
+                    group_to_virtual(owner[1])
+                } else {
+                    to_virtual(owner[1])
+                };
+                let _ = sys::write(owner_at, &owner);
             }
             r.into()
         }

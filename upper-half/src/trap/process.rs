@@ -148,8 +148,7 @@ pub(super) fn fork(t: &mut Trap<'_>, flags: u64) -> Outcome {
             Relaxed,
         );
         if flags & CHILD_SETTID != 0 {
-            // SAFETY: an address that the application gave for this.
-            unsafe { *(child_word as *mut i32) = pair.virt };
+            sys::store(child_word, pair.virt);
         }
         if stack != 0 {
             t.frame.rsp = stack;
@@ -159,14 +158,11 @@ pub(super) fn fork(t: &mut Trap<'_>, flags: u64) -> Outcome {
     process::hooks().after_fork(child == 0, child);
     if child > 0 {
         if flags & PARENT_SETTID != 0 {
-            // SAFETY: as above.
-            unsafe { *(parent_word as *mut i32) = virtual_child };
+            sys::store(parent_word, virtual_child);
         } else if flags & PIDFD != 0 {
-            // SAFETY: pidfd_open has no addresses; the word as above.
-            unsafe {
-                let fd = sys::call(libc::SYS_pidfd_open, [child as u64, 0, 0, 0, 0, 0]);
-                *(parent_word as *mut i32) = fd as i32;
-            }
+            // SAFETY: no addresses.
+            let fd = unsafe { sys::call(libc::SYS_pidfd_open, [child as u64, 0, 0, 0, 0, 0]) };
+            sys::store(parent_word, fd as i32);
         }
     }
     if child == 0 && flags & SETTLS != 0 {
@@ -237,8 +233,7 @@ pub(super) fn vfork(t: &mut Trap<'_>, flags: u64, stack: u64) -> Outcome {
         let pair = pair_of_child(child as i32);
         ids::lock().child_born(pair);
         if flags & PARENT_SETTID != 0 && t.nr == libc::SYS_clone {
-            // SAFETY: an address that the application gave for this.
-            unsafe { *(t.args[2] as *mut i32) = pair.virt };
+            sys::store(t.args[2], pair.virt);
         }
         pair.virt.into()
     } else {

@@ -31,17 +31,18 @@ pub(super) fn action(t: &mut Trap<'_>) -> Outcome {
     let result = if new == 0 {
         actions.get(signal)
     } else {
-        // SAFETY: an address of the application's, given for reading.
-        actions.set(signal, unsafe {
-            (new as *const KernelAction).read_unaligned()
-        })
+        match sys::read::<KernelAction>(new) {
+            Ok(new) => actions.set(signal, new),
+            Err(errno) => return error(errno),
+        }
     };
     match result {
         Err(errno) => Outcome::Done(errno),
         Ok(action) => {
-            if old != 0 {
-                // SAFETY: an address of the application's, given for writing.
-                unsafe { (old as *mut KernelAction).write_unaligned(action) };
+            if old != 0
+                && let Err(errno) = sys::write(old, &action)
+            {
+                return error(errno);
             }
             Outcome::Done(0)
         }
@@ -57,11 +58,16 @@ pub(super) fn mask(t: &mut Trap<'_>) -> Outcome {
     if (set != 0 && !is_upper(set)) || (old != 0 && !is_upper(old)) {
         return error(EFAULT);
     }
+    // The page with the top of the stack is there; anything else is asked for.
+    let is_near = |address: u64| address >> 12 == t.frame.rsp >> 12 && address & 0xfff <= 4088;
+    if set != 0 && !is_near(set) && !sys::is_readable(set) {
+        return error(EFAULT);
+    }
     // SAFETY: only this thread uses its mask bits.
     let bits = unsafe { &mut *t.record.mask_bits.get() };
     let current = t.frame.mask | *bits;
     if set != 0 {
-        // SAFETY: an address of the application's, given for reading.
+        // SAFETY: just seen to be readable.
         let set = unsafe { (set as *const u64).read_unaligned() };
         let next = match how as i32 {
             libc::SIG_BLOCK => current | set,
@@ -73,7 +79,10 @@ pub(super) fn mask(t: &mut Trap<'_>) -> Outcome {
         *bits = next & OURS;
     }
     if old != 0 {
-        // SAFETY: an address of the application's, given for writing.
+        if !is_near(old) && !sys::is_writable(old) {
+            return error(EFAULT);
+        }
+        // SAFETY: just seen to be writable.
         unsafe { (old as *mut u64).write_unaligned(current) };
     }
     Outcome::Done(0)
@@ -85,11 +94,10 @@ pub(super) fn signalfd(t: &mut Trap<'_>) -> Outcome {
     if size != 8 {
         return error(libc::EINVAL);
     }
-    if !is_upper(set) {
-        return error(EFAULT);
-    }
-    // SAFETY: an address of the application's, given for reading.
-    let set = unsafe { (set as *const u64).read_unaligned() } & !OURS;
+    let set = match sys::read::<u64>(set) {
+        Ok(set) => set & !OURS,
+        Err(errno) => return error(errno),
+    };
     // SAFETY: the copy lives across the call.
     unsafe { sys::call(t.nr, [fd, &raw const set as u64, size, flags, 0, 0]) }.into()
 }
