@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+/// Exit status when nothing could be asked: the command line, the kit, the disk.
+const FAILED: u8 = 2;
 /// Exit status when there is no device: nothing passed.
 const SKIPPED: u8 = 77;
 
@@ -20,7 +22,7 @@ const SKIPPED: u8 = 77;
 /// evidence.md.
 ///
 /// Exit status: 0 nothing is wrong or failed, 1 something is, 77 there is no GPU or
-/// no driver here, 2 the command line is wrong.
+/// no driver here, 2 nothing could be asked: the command line, the folder, the disk.
 #[derive(Debug, Parser)]
 #[command(name = "run", version)]
 struct Options {
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("run: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(FAILED)
         }
     }
 }

@@ -50,24 +50,23 @@ pub(crate) fn build() -> Result<PathBuf> {
         Some(nvcc) if !nvcc.is_empty() => PathBuf::from(nvcc),
         _ => setup::run(&[])?.nvcc,
     };
-    build_with(&nvcc)
+    build_with(&nvcc, &dist::build("release")?)
 }
 
-/// The same with this compiler.
-pub(crate) fn build_with(nvcc: &Path) -> Result<PathBuf> {
-    let tree = dist::build("release")?;
+/// The same with this compiler and this distribution tree.
+pub(crate) fn build_with(nvcc: &Path, tree: &Path) -> Result<PathBuf> {
     sh::run(sh::cargo().args(["build", "--profile", "release", "--package", "gpu-kit"]))?;
     let mut kit = Folder {
         root: sh::target_dir().join("gpu-kit"),
         files: BTreeSet::new(),
     };
     kit.stripped(&sh::target_dir().join("release/run"), "run")?;
-    for file in files_below(&tree)? {
-        let name = format!("dist/{}", file.strip_prefix(&tree)?.display());
+    for file in files_below(tree)? {
+        let name = format!("dist/{}", file.strip_prefix(tree)?.display());
         kit.stripped(&file, &name)?;
     }
     kit.copied(&sh::root().join("gpu-tests/README.md"), "README.md")?;
-    guests(&mut kit, nvcc, &tree)?;
+    guests(&mut kit, nvcc, tree)?;
     programs(&mut kit)?;
     let glibc = newest_glibc(&kit)?;
     kit.origin(nvcc, &glibc)?;
@@ -233,7 +232,15 @@ fn guests(kit: &mut Folder, nvcc: &Path, tree: &Path) -> Result<()> {
                 for code in CODE {
                     command.args(["-gencode", code]);
                 }
-                command.args(["-Xcompiler", SELF_CONTAINED, "-Xlinker", "-s", "-o"]);
+                command.args([
+                    "-Xptxas",
+                    "-suppress-stack-size-warning",
+                    "-Xcompiler",
+                    SELF_CONTAINED,
+                    "-Xlinker",
+                    "-s",
+                    "-o",
+                ]);
                 sh::run(command.arg(temporary).arg(&source))
             })?;
         }

@@ -1,7 +1,7 @@
 //! `nightly`: the tests again and again, each time with another seed, for as long
 //! as it is told.
 
-use crate::{dist, setup, sh};
+use crate::{dist, gpu_kit, setup, sh};
 use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     };
     let tools = setup::run(&[])?;
     let tree = dist::build("release")?;
+    let kit = gpu_kit::build_with(&tools.nvcc, &tree)?;
     let until = Instant::now() + Duration::from_secs(60 * minutes);
     let mut seed = 0_u64;
     while Instant::now() < until {
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         sh::run(
             sh::cargo()
                 .args(["test", "--workspace"])
-                .envs(setup::environment(&tools, &tree))
+                .envs(setup::environment(&tools, &tree, &kit))
                 .env("GPUCKPT_TEST_SEED", seed.to_string())
                 .env("GPUCKPT_TEST_LONG", "1")
                 .env("PROPTEST_CASES", "20000"),

@@ -156,9 +156,10 @@ fn compiler(python: &Path) -> Result<PathBuf> {
 }
 
 /// Variables that tell the tests where things are.
-pub(crate) fn environment(tools: &Tools, dist: &Path) -> Vec<(&'static str, OsString)> {
+pub(crate) fn environment(tools: &Tools, dist: &Path, kit: &Path) -> Vec<(&'static str, OsString)> {
     vec![
         ("GPUCKPT_DIST", dist.into()),
+        ("GPUCKPT_KIT", kit.into()),
         ("GPUCKPT_NVCC", tools.nvcc.clone().into()),
         ("GPUCKPT_PYTHON", tools.python.clone().into()),
     ]

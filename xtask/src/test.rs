@@ -1,12 +1,13 @@
 //! `test`: everything that the tests need, then all of them.
 
-use crate::{dist, setup, sh};
+use crate::{dist, gpu_kit, setup, sh};
 use anyhow::Result;
 
 /// The task `test`; arguments go to `cargo test`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let tools = setup::run(&[])?;
     let tree = dist::build("release")?;
+    let kit = gpu_kit::build_with(&tools.nvcc, &tree)?;
     let args = match args {
         [first, rest @ ..] if first == "--" => rest,
         all => all,
@@ -15,6 +16,6 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         sh::cargo()
             .args(["test", "--workspace", "--no-fail-fast"])
             .args(args)
-            .envs(setup::environment(&tools, &tree)),
+            .envs(setup::environment(&tools, &tree, &kit)),
     )
 }
