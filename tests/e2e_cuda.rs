@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::scenario::{prove, prove_slowed};
+use common::scenario::{prove, prove_in, prove_slowed};
 
 macro_rules! proofs {
     ($($name:ident),* $(,)?) => {
@@ -58,11 +58,24 @@ fn callbacks_with_kernels_in_flight() {
     prove_slowed("pinned", 400, 1000);
 }
 
+/// A program that sets CUDA_VISIBLE_DEVICES itself: its driver sees it, also in later lives,
+/// whatever the variable is where the job is launched and restarted.
+#[test]
+fn a_program_that_chooses_its_device() {
+    let variables = [
+        ("GPUCKPT_MOCK", "devices=3"),
+        ("CUDA_VISIBLE_DEVICES", "2,0"),
+        ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
+    ];
+    prove_in("visible", 100_000, &variables);
+}
+
 #[test]
 fn every_guest_with_a_device_has_a_test() {
     for guest in common::guests::GUESTS {
         if guest.device == common::guests::Device::Gpu {
-            let tested = PROVED.contains(&guest.name) || guest.name == "driver_endless";
+            let tested =
+                PROVED.contains(&guest.name) || ["driver_endless", "visible"].contains(&guest.name);
             assert!(tested, "{} has no test", guest.name);
         }
     }

@@ -82,6 +82,9 @@ fn body(s: &mut String, row: &format::Row) {
     if ["stream::host_func", "stream::add_callback"].contains(&row.handler.as_str()) {
         s.push_str("call gpuckpt_upper_start_callbacks\n");
     }
+    if row.base == "cuInit" {
+        s.push_str("call gpuckpt_upper_tell_environment\n");
+    }
     let _ = write!(
         s,
         "movl ${}, %edi\nmovq %rsp, %rsi\nmovabsq ${:#x}, %rax\ncall *%rax\naddq ${frame}, %rsp\n.cfi_adjust_cfa_offset -{frame}\nret\n",

@@ -23,6 +23,7 @@ mod codec;
 mod dispatch;
 mod driver;
 mod endings;
+mod environment;
 mod fast;
 mod fork;
 mod guest;

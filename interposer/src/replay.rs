@@ -12,6 +12,7 @@ use crate::dispatch::context::{Primary, set_device, with_current};
 use crate::dispatch::event::{self, PAST};
 use crate::dispatch::{library, module, text};
 use crate::driver::{self, out};
+use crate::environment;
 use crate::handles::{Kind, Real, Virtual};
 use crate::record::{Op, decode};
 use crate::session::{self, Session};
@@ -56,12 +57,13 @@ fn decode_saved(bytes: &[u8]) -> Result<Saved, RestoreError> {
         .split_first_chunk::<4>()
         .ok_or_else(|| format("cut off"))?;
     let version = u32::from_le_bytes(*version);
-    if version != VERSION {
-        return Err(RestoreError::Format(format!(
-            "version {version}, this is {VERSION}"
-        )));
-    }
-    let saved: Saved = codec::decode(rest).map_err(RestoreError::Format)?;
+    let saved: Result<Saved, String> = match version {
+        VERSION => codec::decode(rest),
+        // It ended before the environment, which is empty then.
+        1 => codec::decode(&[rest, &[0]].concat()),
+        _ => Err(format!("version {version}, this is {VERSION}")),
+    };
+    let saved = saved.map_err(RestoreError::Format)?;
     saved.check().map_err(format)?;
     Ok(saved)
 }
@@ -80,6 +82,7 @@ pub fn restore_log(bytes: &[u8]) -> Result<(), RestoreError> {
         .ok_or(RestoreError::NotFresh)?;
     let saved = decode_saved(bytes)?;
     let log = Log::decode(&saved.log).map_err(|error| RestoreError::Format(error.to_string()))?;
+    environment::restore(session, saved.environment.clone());
     session.handles.set_floors(&saved.floors);
     session
         .life
@@ -528,6 +531,7 @@ mod tests {
                 address: BASE,
                 len: 4,
             }],
+            environment: [(b"CUDA_X".to_vec(), None)].into(),
         }
     }
 
@@ -552,6 +556,22 @@ mod tests {
         let saved = sample();
         let again = decode_within_bounds(&bytes(&saved)).unwrap();
         assert_eq!(format!("{again:?}"), format!("{saved:?}"));
+    }
+
+    #[test]
+    fn images_of_version_1_are_read() {
+        let mut saved = sample();
+        saved.environment.clear();
+        let mut old = bytes(&saved);
+        assert_eq!(old.pop(), Some(0));
+        old[8..12].copy_from_slice(&1_u32.to_le_bytes());
+        let again = decode_within_bounds(&old).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{saved:?}"));
+        for version in [0, VERSION + 1] {
+            old[8..12].copy_from_slice(&version.to_le_bytes());
+            let error = decode_within_bounds(&old).unwrap_err().to_string();
+            assert!(error.contains("version"), "{error}");
+        }
     }
 
     /// A name of a petabyte in an image of some hundred bytes.

@@ -9,7 +9,7 @@
 //! 4. `Session::recorder` (records, dependencies, known handles)
 //! 5. `Session::names` (strings given to the application)
 //! 6. a kind's free list in `Session::handles`
-//! 7. leaves: `Session::poison`, `Session::orphans`, the callback queue, the list of threads, a thread's context stack
+//! 7. leaves: `Session::poison`, `Session::orphans`, `Session::environment`, the callback queue, the list of threads, a thread's context stack
 //!
 //! A fork takes all of them in this order and lets go in parent and child.
 
@@ -22,6 +22,7 @@ use crate::arena::Arena;
 use crate::callbacks::Callbacks;
 use crate::dispatch::context::Contexts;
 use crate::endings::{Endings, Orphans};
+use crate::environment::Changes;
 use crate::handles::Handles;
 use crate::host::HostMemory;
 use crate::names::Names;
@@ -55,6 +56,7 @@ pub(crate) struct Session {
     pub(crate) callbacks: Callbacks,
     pub(crate) endings: Endings,
     pub(crate) orphans: Orphans,
+    environment: Mutex<Changes>,
     poison: Mutex<Vec<String>>,
     /// Functions whose refusal has been said.
     said: Mutex<HashSet<&'static str>>,
@@ -83,6 +85,7 @@ pub fn init(options: Options) {
         callbacks: Callbacks::default(),
         endings: Endings::default(),
         orphans: Orphans::default(),
+        environment: Mutex::default(),
         poison: Mutex::default(),
         said: Mutex::default(),
         initialized: AtomicBool::new(false),
@@ -116,6 +119,12 @@ impl Session {
 
     pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn environment(&self) -> MutexGuard<'_, Changes> {
+        self.environment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on this session cannot be checkpointed; the application goes on.

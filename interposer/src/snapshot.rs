@@ -18,6 +18,7 @@ use crate::dispatch::context::with_current;
 use crate::dispatch::event::{self, PAST, RECORDED};
 use crate::dispatch::text;
 use crate::driver::{self, out};
+use crate::environment::Changes;
 use crate::handles::{Kind, Virtual};
 use crate::host::Pinned;
 use crate::names::Names;
@@ -27,7 +28,7 @@ use crate::threads;
 use crate::variables::{self, Variable};
 
 pub(crate) const MAGIC: &[u8; 8] = b"GPUCKLOG";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Why no snapshot could be taken.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,8 @@ pub(crate) struct Saved {
     pub(crate) asked: Vec<(Virtual, Vec<String>)>,
     pub(crate) names: Names,
     pub(crate) variables: Vec<Variable>,
+    /// Since version 2.
+    pub(crate) environment: Changes,
 }
 
 impl Saved {
@@ -270,6 +273,7 @@ pub fn snapshot_log() -> Result<Vec<u8>, SnapshotError> {
         asked,
         names: session.names().clone(),
         variables,
+        environment: session.environment().clone(),
     };
     let mut bytes = MAGIC.to_vec();
     bytes.extend(VERSION.to_le_bytes());

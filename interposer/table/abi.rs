@@ -17,6 +17,9 @@ pub(crate) const CALLBACK_DONE: u32 = INTERNAL | 2;
 /// 1 when the driver has the symbol of the row whose id is in slot 0.
 pub(crate) const DRIVER_HAS: u32 = INTERNAL | 3;
 
+/// Slot 0 holds the application's `environ`, before its `cuInit`.
+pub(crate) const ENVIRONMENT: u32 = INTERNAL | 4;
+
 /// `void (*)(void *userData)`.
 pub(crate) const CALLBACK_HOST: u64 = 0;
 

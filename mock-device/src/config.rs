@@ -4,6 +4,8 @@
 //! asks for trouble must not pass because of a misspelling. The switches are
 //! described in `docs/mock-device.md`.
 
+use crate::device::uuid_of;
+
 /// Name of the environment variable.
 pub(crate) const VARIABLE: &str = "GPUCKPT_MOCK";
 
@@ -105,6 +107,39 @@ impl Config {
     }
 }
 
+/// Name of the variable that says which devices a program sees, in which order.
+pub(crate) const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// The devices of `count` that such a list names: by number, or by the beginning of
+/// `GPU-` and their UUID. As with NVIDIA's driver, what comes after an entry that names
+/// none is not seen.
+pub(crate) fn visible(list: &str, count: usize) -> Vec<usize> {
+    let mut seen = Vec::new();
+    for entry in list.split(',').map(str::trim) {
+        let found = match entry.strip_prefix("GPU-") {
+            Some(start) => (0..count).find(|&place| uuid_text(place).starts_with(start)),
+            None => entry.parse().ok().filter(|&place: &usize| place < count),
+        };
+        match found {
+            Some(place) if !seen.contains(&place) => seen.push(place),
+            _ => break,
+        }
+    }
+    seen
+}
+
+/// A UUID as people write it.
+fn uuid_text(place: usize) -> String {
+    let mut text = String::new();
+    for (index, byte) in uuid_of(place).into_iter().enumerate() {
+        if [4, 6, 8, 10].contains(&index) {
+            text.push('-');
+        }
+        text += &format!("{byte:02x}");
+    }
+    text
+}
+
 /// A decimal or hexadecimal number, with K, M, G or T for powers of 1024.
 fn parse_number(text: &str) -> Option<u64> {
     let (digits, factor) = match text.as_bytes().last()? {
@@ -146,6 +181,29 @@ mod tests {
             stale_crash: true,
         };
         assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn devices_are_seen_by_number_and_identity() {
+        for (list, expected) in [
+            ("0", &[0][..]),
+            ("1", &[1]),
+            ("2,0", &[2, 0]),
+            (" 1 , 2 ", &[1, 2]),
+            ("", &[]),
+            ("-1", &[]),
+            ("0,-1,1", &[0]),
+            ("0,7,1", &[0]),
+            ("1,1", &[1]),
+            ("none", &[]),
+            ("GPU-", &[0]),
+        ] {
+            assert_eq!(visible(list, 3), expected, "`{list}`");
+        }
+        let second = format!("GPU-{}", uuid_text(1));
+        assert_eq!(second.len(), "GPU-".len() + 36);
+        assert_eq!(visible(&second, 3), [1]);
+        assert_eq!(visible(&second, 1), []);
     }
 
     #[test]

@@ -14,7 +14,10 @@ use crate::context::Context;
 /// A device.
 #[derive(Debug)]
 pub(crate) struct Device {
+    /// Number among those that the program sees.
     pub(crate) ordinal: usize,
+    /// Number among all of the machine.
+    place: usize,
     /// Bytes of memory.
     pub(crate) memory: u64,
     /// Bytes in use.
@@ -38,10 +41,20 @@ pub(crate) const PRIORITIES: (i32, i32) = (0, -5);
 /// What `cuDriverGetVersion` answers.
 pub(crate) const DRIVER_VERSION: i32 = 13_000;
 
+/// The identity of a device, which stays from start to start.
+pub(crate) fn uuid_of(place: usize) -> [u8; 16] {
+    let mut uuid = *b"gpuckpt mock \x00\x00\x00";
+    uuid[6] = 0x47;
+    uuid[8] = 0x80 | (uuid[8] & 0x3f);
+    uuid[15] = place as u8;
+    uuid
+}
+
 impl Device {
-    pub(crate) fn new(ordinal: usize, config: &Config) -> Device {
+    pub(crate) fn new(ordinal: usize, place: usize, config: &Config) -> Device {
         Device {
             ordinal,
+            place,
             memory: config.memory,
             used: Arc::default(),
             sm: config.sm,
@@ -56,11 +69,7 @@ impl Device {
 
     /// An identity that stays from start to start.
     pub(crate) fn uuid(&self) -> [u8; 16] {
-        let mut uuid = *b"gpuckpt mock \x00\x00\x00";
-        uuid[6] = 0x47;
-        uuid[8] = 0x80 | (uuid[8] & 0x3f);
-        uuid[15] = self.ordinal as u8;
-        uuid
+        uuid_of(self.place)
     }
 
     /// The PCI address, as `domain:bus:device.function`.
@@ -69,7 +78,7 @@ impl Device {
     }
 
     fn pci_bus(&self) -> usize {
-        0x10 + 0x10 * self.ordinal
+        0x10 + 0x10 * self.place
     }
 
     /// The value of an attribute; `None` for one that does not exist.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use cuda_abi::driver::result::*;
 
 use crate::call::Answer;
-use crate::config::{Config, VARIABLE};
+use crate::config::{Config, VARIABLE, VISIBLE, visible};
 use crate::context::Context;
 use crate::device::Device;
 use crate::handles::{Handle, Handles};
@@ -73,10 +73,17 @@ impl Driver {
         if config.devices == 0 {
             return Err(CUDA_ERROR_NO_DEVICE);
         }
+        let visible = match std::env::var(VISIBLE) {
+            Ok(list) => visible(&list, config.devices),
+            Err(_) => (0..config.devices).collect(),
+        };
+        if visible.is_empty() {
+            return Err(CUDA_ERROR_NO_DEVICE);
+        }
         let random = Random::new(config.seed.unwrap_or_else(fresh_seed));
         Ok(Driver {
-            devices: (0..config.devices)
-                .map(|i| Device::new(i, &config))
+            devices: (visible.iter().enumerate())
+                .map(|(ordinal, &place)| Device::new(ordinal, place, &config))
                 .collect(),
             space: Space::new(&config, &random),
             handles: Handles::new(&random, config.stale_crash).ok_or(CUDA_ERROR_OUT_OF_MEMORY)?,

@@ -144,15 +144,22 @@ fn long_enough(mut guest: Guest) -> (Bench, Reference) {
 }
 
 /// The same with this many steps and the mock's kernels slowed down by so many
-/// microseconds, which only gpuckpt's runs see.
+/// microseconds.
 pub(crate) fn prove_slowed(name: &str, steps: u32, microseconds: u32) {
+    let slow = format!("slow-kernels={microseconds}");
+    prove_in(name, steps, &[("GPUCKPT_MOCK", &slow)]);
+}
+
+/// The same with this many steps, and every process started with these variables.
+pub(crate) fn prove_in(name: &str, steps: u32, variables: &[(&str, &str)]) {
     let mut random = Random::new(name);
     let mut bench = Bench::new(Guest {
         steps,
         ..find(name)
     });
-    let slow = format!("slow-kernels={microseconds}");
-    bench.env.push(("GPUCKPT_MOCK".into(), slow));
+    for &(name, value) in variables {
+        bench.env.push((name.into(), value.into()));
+    }
     let native = reference(&mut bench);
     prove_run(bench, native, &mut random);
 }

@@ -1,14 +1,21 @@
-//! Hides the preload: the application and its children see the user's own environment.
+//! The environment: hides the preload, and shows the driver what the application has set.
 //!
+//! The application and its children see the user's own environment.
 //! `launch` puts our libraries in front of `LD_PRELOAD`, so that they win over every search path.
 //! Before the application's first instruction, a constructor takes them out again, in place: the
 //! strings and the array are the process's initial stack, nothing is allocated.
+//!
+//! A driver reads variables when it is initialised, which the application may have set before, in
+//! its own half: `cuInit` says where they are.
 #![allow(
     unsafe_code,
     reason = "edits the environment block that the loader passes to constructors"
 )]
 
 use std::ffi::{CStr, c_char, c_int};
+
+use crate::abi::ENVIRONMENT;
+use crate::gate;
 
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 
@@ -112,6 +119,20 @@ impl StripPrefixMut for [u8] {
             None
         }
     }
+}
+
+unsafe extern "C" {
+    /// environ(7).
+    static environ: *const *const c_char;
+}
+
+/// Called by the stub of `cuInit`, before it goes through the gate.
+#[unsafe(no_mangle)]
+pub extern "C" fn gpuckpt_upper_tell_environment() {
+    // SAFETY: a pointer of the C library's; that nobody changes the environment just now is
+    // as much the application's care as with any getenv.
+    let variables = unsafe { environ };
+    gate::call(ENVIRONMENT, &mut [variables as u64]);
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use smallvec::SmallVec;
 
 use crate::abi;
 use crate::driver;
+use crate::environment;
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
 use crate::record::Op;
@@ -169,6 +170,11 @@ unsafe fn internal(session: &Session, call_id: u32, slots: *mut u64) -> u64 {
     let first = unsafe { slots.read() };
     match call_id {
         abi::DRIVER_HAS => u64::from(driver::has(first as u32)),
+        abi::ENVIRONMENT => {
+            // SAFETY: the stub library passes its `environ`, as the C library keeps it.
+            unsafe { environment::take(session, first as *const *const std::ffi::c_char) };
+            0
+        }
         abi::CALLBACK_WAIT => match session.callbacks.wait() {
             Some(request) => {
                 for (index, value) in request.into_iter().enumerate() {
