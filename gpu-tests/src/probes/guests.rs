@@ -58,7 +58,8 @@ fn job<'a>(probe: &'a Probe, steps: u64) -> Job<'a> {
     Job::new(probe, name, probe.kit.guest(name), &[&steps.to_string()])
 }
 
-fn base_steps(name: &str) -> Result<u64> {
+/// Steps of a run of a few tenths of a second on the mock device.
+pub(super) fn base_steps(name: &str) -> Result<u64> {
     let found = GUESTS.iter().find(|(guest, _)| *guest == name);
     Ok(found
         .with_context(|| format!("there is no guest {name}"))?

@@ -15,6 +15,7 @@ mod peer;
 mod reservations;
 mod resident;
 mod sizes;
+mod static_runtime;
 
 /// The steps of every file.
 pub(crate) fn steps() -> Vec<Step> {
@@ -28,6 +29,7 @@ pub(crate) fn steps() -> Vec<Step> {
         bandwidth::steps(),
         sizes::steps(),
         peer::steps(),
+        static_runtime::steps(),
     ]
     .into_iter()
     .flatten()
