@@ -7,6 +7,7 @@
 
 use crate::job::{Finished, Job, Said, difference};
 use crate::probe::{Outcome, Probe, Verdict, first_difference};
+use crate::statistics::short;
 use anyhow::{Context, Result};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 const HALF_WAY: &str = "half way";
 /// Exit status of a program that cannot be tried here; its last words say why.
 const NOT_HERE: i32 = 77;
+/// Lines of standard error that are shown of a run that failed.
+const SHOWN: usize = 12;
 
 /// What the job must have done before it is saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,9 @@ impl Moment {
 pub fn across(probe: &Probe, job: &mut Job, moment: Moment) -> Outcome {
     let native = job.native()?;
     probe.figure("native_s", rounded(native.seconds));
+    if native.code != 0 {
+        probe.figure("native_said", end_of(&native.err));
+    }
     match native.code {
         0 => {}
         NOT_HERE => return Ok(Verdict::NotRun(native.last_words().to_owned())),
@@ -66,15 +72,15 @@ pub fn launched(probe: &Probe, job: &mut Job, moment: Moment, native: &Finished)
         moment.came(&job.output())
     })?;
     if !came {
-        let ended = job.finish()?;
-        probe.figure("launched_status", ended.code);
-        let early = || Verdict::Failed(format!("it ended before it said `{HALF_WAY}`"));
-        return differs(job, native, &ended, "launched").map(|found| found.unwrap_or_else(early));
+        let early = job.finish()?;
+        ended(probe, &early);
+        let unsaved = || Verdict::Failed("it ended before it could be saved".to_owned());
+        return Ok(differs(job, native, &early, "launched")?.unwrap_or_else(unsaved));
     }
     let saved = job.checkpoint(&[])?;
     drop(hold);
     let launched = job.finish()?;
-    probe.figure("launched_status", launched.code);
+    ended(probe, &launched);
     probe.figure("launched_s", rounded(launched.seconds));
     if let Some(verdict) = differs(job, native, &launched, "launched")? {
         return Ok(verdict);
@@ -83,12 +89,29 @@ pub fn launched(probe: &Probe, job: &mut Job, moment: Moment, native: &Finished)
     match saved {
         Ok(report) => {
             for key in ["stall_ms", "write_ms", "bytes_host", "bytes_device"] {
-                probe.figure(key, &report[key]);
+                let value = report[key].as_f64().context("a report without figures")?;
+                match key.ends_with("_ms") {
+                    true => probe.figure(key, short(value)),
+                    false => probe.figure(key, value as u64),
+                }
             }
         }
         Err(said) => return Ok(not_saved(probe, &said)),
     }
     restarted(probe, job, native)
+}
+
+fn ended(probe: &Probe, launched: &Finished) {
+    probe.figure("launched_status", launched.code);
+    if launched.code != 0 {
+        probe.figure("launched_said", end_of(&launched.err));
+    }
+}
+
+/// The last lines of a text.
+fn end_of(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN)..].join("\n")
 }
 
 fn not_saved(probe: &Probe, said: &Said) -> Verdict {
@@ -125,6 +148,11 @@ fn differs(
     let Some(verdict) = difference(native, other, when) else {
         return Ok(None);
     };
+    // The programs compare what they can themselves.
+    let words = other.last_words();
+    if other.code != native.code && words.contains(", expected ") {
+        return Ok(Some(Verdict::Wrong(format!("{when}: {words}"))));
+    }
     if let Verdict::Wrong(found) = &verdict {
         let again = job.native()?;
         if let Some(drift) = first_difference(&native.out, &again.out) {

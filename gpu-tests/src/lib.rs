@@ -17,6 +17,7 @@ pub mod compare;
 pub mod driver;
 pub mod evidence;
 pub mod inherited;
+pub mod installed;
 pub mod job;
 pub mod kit;
 pub mod machine;

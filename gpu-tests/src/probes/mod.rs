@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 mod addresses;
 mod bandwidth;
 mod costs;
+mod frameworks;
 mod guests;
 mod machine;
 mod maps;
@@ -30,6 +31,7 @@ pub(crate) fn steps() -> Vec<Step> {
         sizes::steps(),
         peer::steps(),
         static_runtime::steps(),
+        frameworks::steps(),
     ]
     .into_iter()
     .flatten()
