@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -53,15 +53,23 @@ pub fn ended(pid: Pid) -> Option<End> {
     }
 }
 
-/// Ends every descendant of this process. Gives the names of those that had to be
+/// Processes below this one now: those that whoever started the kit had begun, when a
+/// shell became the kit by `exec`.
+#[must_use]
+pub fn here_before() -> BTreeSet<i32> {
+    let all = descendants(&processes(), std::process::id() as i32, &BTreeSet::new());
+    all.into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// Ends every descendant of this process but those `before` and theirs. Gives the names of those that had to be
 /// ended, and of those that do not go: a process that waits in the kernel for a
 /// device cannot be ended.
-pub fn end_all() -> (Vec<String>, Vec<String>) {
+pub fn end_all(before: &BTreeSet<i32>) -> (Vec<String>, Vec<String>) {
     let begin = Instant::now();
     let mut ended: BTreeMap<i32, String> = BTreeMap::new();
     loop {
         reap();
-        let alive: Vec<(i32, Seen)> = descendants(&processes(), std::process::id() as i32);
+        let alive: Vec<(i32, Seen)> = descendants(&processes(), std::process::id() as i32, before);
         let running = alive.iter().filter(|(_, seen)| seen.state != 'Z');
         for (pid, seen) in running {
             ended.insert(*pid, seen.name.clone());
@@ -112,10 +120,13 @@ fn parse(stat: &str) -> Option<Seen> {
     })
 }
 
-fn descendants(all: &BTreeMap<i32, Seen>, root: i32) -> Vec<(i32, Seen)> {
+fn descendants(all: &BTreeMap<i32, Seen>, root: i32, without: &BTreeSet<i32>) -> Vec<(i32, Seen)> {
     let below = |mut pid: i32| {
         // A table read while it changes may hold a circle; it ends anyway.
         for _ in 0..all.len() {
+            if without.contains(&pid) {
+                return false;
+            }
             match all.get(&pid) {
                 Some(seen) if seen.parent == root => return true,
                 Some(seen) => pid = seen.parent,
@@ -148,10 +159,15 @@ mod tests {
             name: String::new(),
         };
         let all = BTreeMap::from([(2, at(1)), (3, at(2)), (4, at(3)), (5, at(1)), (6, at(9))]);
-        let found: Vec<i32> = descendants(&all, 2)
-            .into_iter()
-            .map(|(pid, _)| pid)
-            .collect();
-        assert_eq!(found, [3, 4]);
+        let found = |without: &[i32]| -> Vec<i32> {
+            let without = without.iter().copied().collect();
+            descendants(&all, 2, &without)
+                .into_iter()
+                .map(|(pid, _)| pid)
+                .collect()
+        };
+        assert_eq!(found(&[]), [3, 4]);
+        assert_eq!(found(&[4]), [3]);
+        assert_eq!(found(&[3]), [0; 0]);
     }
 }

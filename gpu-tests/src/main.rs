@@ -146,6 +146,7 @@ fn prepare(kit: Kit, options: &Options, begin: Instant) -> Result<Runner> {
         out,
         scratch,
         until,
+        before: children::here_before(),
         begin,
     })
 }

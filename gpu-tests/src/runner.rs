@@ -9,6 +9,7 @@ use crate::steps::{self, Step};
 use crate::{machine, report};
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Runner {
     pub evidence: Evidence,
     /// When the minutes end.
     pub until: Option<Instant>,
+    /// Processes that are not of any step.
+    pub before: BTreeSet<i32>,
     /// Begin of the run.
     pub begin: Instant,
 }
@@ -132,7 +135,7 @@ impl Runner {
         let own = Duration::from_secs(step.limit_s);
         let limit = self.left().map_or(own, |left| left.min(own));
         let ran = self.process(step, &folder, &scratch, limit);
-        let (ended, stuck) = children::end_all();
+        let (ended, stuck) = children::end_all(&self.before);
         // Images may be bigger than everything else; what cannot be removed stays.
         let _ = fs::remove_dir_all(&scratch);
         let seconds = rounded(begin.elapsed());

@@ -4,6 +4,7 @@
 mod common;
 
 use common::Run;
+use gpu_kit::evidence::Evidence;
 use gpu_kit::protocol::State;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -127,6 +128,32 @@ fn what_a_step_leaves_behind_is_ended() {
     done.assert("x-hang", State::Failed, "no end after");
     done.assert("x-last", State::Supported, "");
     assert_eq!(alive(&mark), [0; 0], "daemons were left");
+}
+
+#[test]
+fn processes_that_were_there_before_are_left_alone() {
+    let mark = mark(4);
+    let script = format!(
+        "sleep {mark} >/dev/null 2>&1 & exec {} --device mock --only machine --out \"$0\"",
+        env!("CARGO_BIN_EXE_run")
+    );
+    let out = tempfile::TempDir::new().unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script])
+        .arg(out.path())
+        .env("KIT", common::kit());
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let left = alive(&mark);
+    for pid in &left {
+        kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
+    }
+    assert_eq!(left.len(), 1);
 }
 
 #[test]
@@ -265,15 +292,15 @@ fn descriptors_of_whoever_starts_the_kit_do_not_reach_jobs() {
     let kit = common::kit();
     let out = tempfile::TempDir::new().unwrap();
     let script = format!(
-        "exec 9> >(cat >/dev/null); KIT={} exec {} --device mock --only chain-vector --out {}",
+        "exec 9> >(cat >/dev/null); KIT={} {} --device mock --only chain-vector --out {}; exit $?",
         kit.display(),
         env!("CARGO_BIN_EXE_run"),
         out.path().display()
     );
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    let evidence = Evidence::read(&out.path().join("evidence.json"));
+    let evidence = evidence.unwrap_or_else(|error| panic!("{error:#}: {said}"));
+    let chain = evidence.step("chain-vector").unwrap();
+    assert_eq!(chain.state, State::Supported, "{chain:#?}");
 }
