@@ -40,6 +40,7 @@ proofs!(
     mmaps,
     attributes,
     identity,
+    scheduling,
 );
 
 /// Guests that make processes run under launch; saving them is refused, see

@@ -8,7 +8,7 @@
 //! reopens the gate, releases the threads and leaves the previous image as it was.
 
 use crate::job::Job;
-use crate::{descriptors, device_data, fault, report, summary};
+use crate::{descriptors, device_data, fault, report, scheduling, summary};
 use lower_half::config::Compress;
 use lower_half::facts::{self, JobFacts, Machine};
 use lower_half::faults::Phase;
@@ -22,11 +22,13 @@ use transparent_core::{Range, Refusal, attributes, fds, memory};
 /// Names and versions of the sections that this crate puts into an image.
 pub(crate) mod sections {
     /// `upper_half::UpperState`.
-    pub(crate) const UPPER: (&str, u32) = ("upper", 1);
+    pub(crate) const UPPER: (&str, u32) = ("upper", 2);
     /// `transparent_core::fds::FdTable`.
     pub(crate) const FDS: (&str, u32) = ("fds", 1);
     /// `transparent_core::attributes::Attributes`.
     pub(crate) const ATTRIBUTES: (&str, u32) = ("attributes", 1);
+    /// How the threads are scheduled.
+    pub(crate) const SCHEDULING: (&str, u32) = ("scheduling", 1);
     /// The interposer's log.
     pub(crate) const DEVICE_LOG: (&str, u32) = ("device-log", 1);
 }
@@ -236,6 +238,7 @@ fn save(
             sections::ATTRIBUTES.1,
             &attributes,
         )?;
+        scheduling::save(writer)?;
         writer.put_bincode(facts::JOB, SectionKind::JOB, facts::JOB_VERSION, &facts)?;
         writer.put_bytes(
             facts::SUMMARY,

@@ -9,7 +9,7 @@
 use crate::checkpoint::{self, Failure};
 use crate::claim::Claim;
 use crate::job::Job;
-use crate::report;
+use crate::{report, scheduling};
 use anyhow::{Context, Result};
 use lower_half::protocol::{Reply, Request, socket_dir};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -61,7 +61,10 @@ impl Control {
 
     /// Starts the thread.
     pub(crate) fn start(self, job: &'static Job) -> Result<()> {
-        spawn_quiet("gpuckpt-control", move || self.serve(job))
+        spawn_quiet("gpuckpt-control", move || {
+            scheduling::at_home();
+            self.serve(job);
+        })
     }
 
     /// Checkpoints at intervals go on also while there is no socket: its folder may

@@ -19,6 +19,7 @@ mod layout;
 mod processes;
 mod report;
 mod restart;
+mod scheduling;
 mod start;
 mod summary;
 mod threads;
@@ -35,6 +36,7 @@ const OWN_FAILURE: c_int = 125;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     report::init();
+    scheduling::init();
     if let Err(error) = fault::init() {
         report::line(format_args!("{error:#}"));
         return OWN_FAILURE;

@@ -13,7 +13,7 @@ use crate::hooks::LowerHooks;
 use crate::job::Job;
 use crate::layout::Layout;
 use crate::processes::ProcessTable;
-use crate::{descriptors, device_data, report, start};
+use crate::{descriptors, device_data, report, scheduling, start};
 use anyhow::{Context, Result, anyhow, bail};
 use lower_half::config::{Device, Files, JobOptions};
 use lower_half::facts::{self, JobFacts, Machine};
@@ -36,7 +36,8 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
     let device = same_device(options.device, facts.device)?;
     options.device = device;
     let state: upper_half::UpperState =
-        image.get_bincode(sections::UPPER.0, SectionKind::UPPER, sections::UPPER.1)?;
+        image.get_bincode_of(sections::UPPER.0, SectionKind::UPPER, sections::UPPER.1)?;
+    scheduling::load(&image)?;
     let table: fds::FdTable =
         image.get_bincode(sections::FDS.0, SectionKind::FDS, sections::FDS.1)?;
     let attributes: attributes::Attributes = image.get_bincode(
@@ -89,9 +90,12 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
 /// What each thread's host does before its thread runs.
 fn restore_host_thread(job: &Job) -> fn(i32) {
     if job.has_device() {
-        interposer::restore_thread
+        |vtid| {
+            interposer::restore_thread(vtid);
+            scheduling::restore_thread(vtid);
+        }
     } else {
-        |_| {}
+        scheduling::restore_thread
     }
 }
 

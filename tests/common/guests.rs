@@ -150,6 +150,7 @@ pub(crate) const GUESTS: &[Guest] = &[
     in_folder(host("files", "host/files.c", C, 800)),
     in_folder(host("mmaps", "host/mmaps.c", C, 350)),
     in_folder(host("attributes", "host/attributes.c", C, 400)),
+    host("scheduling", "host/scheduling.c", C, 400),
     host("identity", "host/identity.c", C, 350),
     host("refused", "host/refused.c", C, 300),
     host("processes", "host/processes.c", C, 20),

@@ -1,10 +1,10 @@
 //! Attributes of the process: working directory, umask, limits, interval timers,
-//! nice value, and what prctl keeps.
+//! and what prctl keeps.
 //!
 //! Those of single threads (name, signal mask, scheduling, parent-death signal) are
 //! saved with the threads. Nothing here is worth failing a restart for but the
 //! working directory: what a restart may not set again (a hard limit that is lower
-//! here, a nice value without the right to it) becomes a note.
+//! here) becomes a note.
 
 use crate::{RawPath, Refusal, sys};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,8 @@ pub struct Attributes {
     pub limits: Vec<Limit>,
     /// Interval timers that run.
     pub timers: Vec<IntervalTimer>,
-    /// Nice value of the first thread.
+    /// Nice value of the first thread, to be looked at: [`crate::scheduling`] gives each
+    /// thread its own back.
     pub nice: i32,
     /// `/proc/self/oom_score_adj`.
     pub oom_score_adj: i32,
@@ -224,7 +225,6 @@ pub fn restore(attributes: &Attributes) -> Result<Vec<String>, AttributeError> {
             notes.push(format!("the {what} is not as it was: {e}"));
         }
     };
-    note("nice value", set_nice(attributes.nice));
     note("oom_score_adj", set_oom_score_adj(attributes.oom_score_adj));
     note("personality", set_personality(attributes.personality));
     let set = |option, value| sys::process::prctl(option, value).map(drop);
@@ -249,13 +249,6 @@ pub fn restore(attributes: &Attributes) -> Result<Vec<String>, AttributeError> {
         note("interval timer", result);
     }
     Ok(notes)
-}
-
-fn set_nice(nice: i32) -> io::Result<()> {
-    if sys::process::nice()? == nice {
-        return Ok(());
-    }
-    sys::process::set_nice(nice)
 }
 
 fn oom_score_adj() -> Option<i32> {
@@ -294,6 +287,7 @@ fn set_limit(limit: &Limit) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::codec;
+    use crate::scheduling::Scheduling;
     use crate::testing::in_child;
     use proptest::prelude::*;
 
@@ -316,7 +310,12 @@ mod tests {
             const HOUR: u64 = 3_600_000_000;
             sys::process::set_interval_timer(libc::ITIMER_REAL, HOUR, 5_000_000).unwrap();
             sys::process::set_interval_timer(libc::ITIMER_PROF, HOUR, 0).unwrap();
-            sys::process::set_nice(5).unwrap();
+            let home = Scheduling::of(0).unwrap();
+            let nice = Scheduling {
+                nice: 5,
+                ..home.clone()
+            };
+            assert_eq!(nice.restore(&home), Vec::<String>::new());
             set_oom_score_adj(321).unwrap();
             let on = |option| sys::process::prctl(option, 1).unwrap();
             on(libc::PR_SET_CHILD_SUBREAPER);
@@ -340,7 +339,7 @@ mod tests {
             assert_eq!(timers, [libc::ITIMER_REAL, libc::ITIMER_PROF]);
             assert_eq!(now.timers[0].interval_us, 5_000_000);
             assert!(now.timers[0].remaining_us > 3_500_000_000);
-            assert_eq!((now.nice, now.oom_score_adj), (5, 321));
+            assert_eq!((taken.nice, now.oom_score_adj), (5, 321));
             assert!(now.child_subreaper && now.huge_pages_disabled);
             assert_eq!(now.personality, 0x0040_0000);
         });

@@ -24,6 +24,7 @@ pub mod maps;
 pub mod memory;
 mod path;
 mod refusal;
+pub mod scheduling;
 mod sys;
 #[cfg(test)]
 mod testing;

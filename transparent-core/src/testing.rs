@@ -109,6 +109,13 @@ pub(crate) fn kill_self() {
     unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
 }
 
+/// Gives up root's rights, where this process has them.
+pub(crate) fn without_privileges() {
+    const NOBODY: libc::uid_t = 65534;
+    // SAFETY: plain integers; it fails for those who have no such rights.
+    unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) };
+}
+
 /// Makes writes beyond this size fail with EFBIG.
 pub(crate) fn set_file_size_limit(bytes: u64) {
     let limit = libc::rlimit {

@@ -37,10 +37,6 @@ pub struct ThreadState {
     /// Signals that were pending for it, as `siginfo` bytes.
     private: Vec<Vec<u8>>,
     shared: Vec<Vec<u8>>,
-    /// Processors it may run on, as the kernel's bytes; empty when unknown.
-    affinity: Vec<u8>,
-    /// Linux has a nice value for each thread.
-    nice: i32,
     is_main: bool,
 }
 
@@ -150,8 +146,6 @@ fn thread_state(record: &Record) -> ThreadState {
         interrupted: slot.interrupted,
         private: bytes(&slot.private),
         shared: bytes(&slot.shared),
-        affinity: affinity(record.tid.load(Relaxed)),
-        nice: nice(record.tid.load(Relaxed)),
         is_main: record.is_main.load(Relaxed),
     }
 }
@@ -162,28 +156,6 @@ fn membarrier_registrations() -> u64 {
     // SAFETY: no addresses.
     let r = unsafe { sys::call(libc::SYS_membarrier, [GET_REGISTRATIONS, 0, 0, 0, 0, 0]) };
     u64::try_from(r).unwrap_or(0)
-}
-
-fn nice(tid: i32) -> i32 {
-    let args = [libc::PRIO_PROCESS as u64, tid as u64, 0, 0, 0, 0];
-    // SAFETY: no addresses. The raw call answers 20 - nice.
-    20 - unsafe { sys::call(libc::SYS_getpriority, args) } as i32
-}
-
-fn affinity(tid: i32) -> Vec<u8> {
-    let mut mask = vec![0u8; 1024];
-    let args = [
-        tid as u64,
-        mask.len() as u64,
-        mask.as_mut_ptr() as u64,
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: the buffer lives across the call and has the size given.
-    let r = unsafe { sys::call(libc::SYS_sched_getaffinity, args) };
-    mask.truncate(usize::try_from(r).unwrap_or(0));
-    mask
 }
 
 /// Hosts wait for this word to become 1.
@@ -284,8 +256,6 @@ pub fn restore(
         interrupted: None,
         private: Vec::new(),
         shared: Vec::new(),
-        affinity: Vec::new(),
-        nice: 0,
         is_main: true,
     };
     Ok(Restored {
@@ -367,8 +337,8 @@ fn adopt(record: &Record, thread: &ThreadState, on_host: fn(i32)) {
     let mut name = [0u8; 16];
     let length = thread.name.len().min(15);
     name[..length].copy_from_slice(&thread.name[..length]);
-    // SAFETY: 16 bytes with a terminator; the mask has the length given; the
-    // robust list is the application's own.
+    // SAFETY: 16 bytes with a terminator; the robust list is the
+    // application's own.
     unsafe {
         let set_name = [libc::PR_SET_NAME as u64, name.as_ptr() as u64, 0, 0, 0, 0];
         sys::call(libc::SYS_prctl, set_name);
@@ -383,15 +353,6 @@ fn adopt(record: &Record, thread: &ThreadState, on_host: fn(i32)) {
             ];
             sys::call(libc::SYS_prctl, slack);
         }
-        if !thread.affinity.is_empty() {
-            let mask = thread.affinity.as_ptr() as u64;
-            let set = [0, thread.affinity.len() as u64, mask, 0, 0, 0];
-            sys::call(libc::SYS_sched_setaffinity, set);
-        }
-        // A lower value than the restarting command's may not be had; the process's
-        // own says so.
-        let set_nice = [libc::PRIO_PROCESS as u64, 0, thread.nice as u64, 0, 0, 0];
-        sys::call(libc::SYS_setpriority, set_nice);
         if thread.robust[0] != 0 {
             let (mut host, mut length) = (0u64, 0u64);
             let get = [0, &raw mut host as u64, &raw mut length as u64, 0, 0, 0];

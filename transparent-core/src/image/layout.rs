@@ -81,6 +81,8 @@ impl SectionKind {
     pub const DEVICE_MEMORY: Self = Self(8);
     /// Bytes of device regions.
     pub const DEVICE_DATA: Self = Self(9);
+    /// How the threads are scheduled. (10 is the summary, which `lower-half` writes.)
+    pub const SCHEDULING: Self = Self(11);
 }
 
 /// How a chunk is stored.

@@ -154,6 +154,28 @@ impl ImageReader {
             .map_err(|e| ImageError::damaged(&self.folder, name, Fault::Content(e.to_string())))
     }
 
+    /// As [`Self::get_bincode`], of exactly this version: the type is not that of older ones.
+    ///
+    /// # Errors
+    /// As [`Self::get_bincode`]; an older version.
+    pub fn get_bincode_of<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        kind: SectionKind,
+        version: u32,
+    ) -> Result<T, ImageError> {
+        let found = self.section(name)?.version();
+        if found != version {
+            return Err(ImageError::Version {
+                image: self.folder.clone(),
+                section: name.to_owned(),
+                found,
+                known: version,
+            });
+        }
+        self.get_bincode(name, kind, version)
+    }
+
     /// Reads every byte of the image and checks it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ pub(crate) mod descriptor;
 pub(crate) mod memory;
 pub(crate) mod objects;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 
 use std::io;
 

@@ -90,12 +90,6 @@ pub(crate) fn nice() -> io::Result<i32> {
     Ok(20 - raw as i32)
 }
 
-/// Sets the nice value of the calling thread.
-pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
-    // SAFETY: plain integers.
-    check(unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, nice) }).map(drop)
-}
-
 /// The execution domain; `u32::MAX` only asks.
 pub(crate) fn personality(value: u32) -> io::Result<u32> {
     // SAFETY: plain integer.
