@@ -2,7 +2,11 @@
 #define _GNU_SOURCE
 #include "../../tests/guests/guest.h"
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +33,35 @@ static void read_byte(long n)
     for (long i = 0; i < n; i++)
         REQUIRE(read(fd, &c, 1) == 1, "read");
     close(fd);
+}
+
+static void *idle(void *arg)
+{
+    pause();
+    return arg;
+}
+
+/* With a second thread the kernel counts references to descriptors. */
+static void read_threaded(long n)
+{
+    static pthread_t second;
+    if (second == 0)
+        REQUIRE(pthread_create(&second, NULL, idle, NULL) == 0, "a second thread");
+    read_byte(n);
+}
+
+/* What the least of all filters costs: it allows everything. */
+static void read_filtered(long n)
+{
+    static int installed;
+    struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {1, &allow};
+    if (!installed) {
+        REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no new privileges");
+        REQUIRE(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program) == 0, "a filter");
+    }
+    installed = 1;
+    read_threaded(n);
 }
 
 static void clock_loop(long n)
@@ -73,6 +106,7 @@ int main(int argc, char **argv)
     } kinds[] = {
         {"malloc", malloc_loop, 3000000}, {"read", read_byte, 1000000}, {"clock", clock_loop, 5000000},
         {"open", open_close, 150000},     {"fork", fork_wait, 300},     {"thread", create_join, 5000},
+        {"read-threaded", read_threaded, 1000000}, {"read-filtered", read_filtered, 1000000},
     };
     for (size_t i = 0; argc > 1 && i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(argv[1], kinds[i].name) == 0) {

@@ -187,6 +187,9 @@ fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SmallVec<[u64; 8]>,
 impl Recorder {
     /// The handle that the application has for a driver's object.
     pub(crate) fn find(&self, kind: Kind, real: Real) -> Option<Virtual> {
+        if !may_be_named(kind) {
+            return None;
+        }
         self.known.get(&(kind, real.bits())).copied()
     }
 
@@ -397,7 +400,8 @@ impl Recorder {
     }
 
     fn forget(&mut self, handle: Virtual) {
-        if let Some(key) = self.real.remove(&handle)
+        if handle.kind().is_some_and(may_be_named)
+            && let Some(key) = self.real.remove(&handle)
             && self.known.get(&key) == Some(&handle)
         {
             self.known.remove(&key);

@@ -280,6 +280,7 @@ impl Log {
             destroys,
             key: wire.key,
         };
+        let rare = (rare != Rare::default()).then_some(rare);
         Ok(Stored::new(wire.op, wire.payload.0, creates, inside, rare))
     }
 }

@@ -265,12 +265,12 @@ impl Log {
                 return Err(LogError::Exists { op, id });
             }
         }
-        let named = entry
-            .inside
-            .iter()
-            .chain(&entry.needs)
-            .chain(&entry.destroys);
-        match named.into_iter().find(|id| !self.exists(**id)) {
+        // Without a destruction, `stored` looks the names up before anything is changed.
+        let Some(destroyed) = &entry.destroys else {
+            return Ok(());
+        };
+        let mut named = entry.inside.iter().chain(&entry.needs).chain([destroyed]);
+        match named.find(|id| !self.exists(**id)) {
             Some(&id) => Err(LogError::Unknown { op, id }),
             None => Ok(()),
         }
@@ -299,18 +299,21 @@ impl Log {
             .iter()
             .map(|&(id, kind)| Created::new(id, kind))
             .collect();
-        let blobs = entry
-            .blobs
-            .iter()
-            .map(|bytes| self.blobs.hold(bytes))
-            .collect();
-        let rare = Rare {
-            blobs,
+        let is_rare = !entry.blobs.is_empty()
+            || !entry.needs.is_empty()
+            || destroys.is_some()
+            || entry.key.is_some();
+        let rare = is_rare.then(|| Rare {
+            blobs: entry
+                .blobs
+                .iter()
+                .map(|bytes| self.blobs.hold(bytes))
+                .collect(),
             needs,
             raised: Vec::new(),
             destroys,
             key: entry.key,
-        };
+        });
         Ok(Stored::new(entry.op, entry.payload, creates, inside, rare))
     }
 

@@ -6,6 +6,8 @@
 //! - `needed` of an object is the number of records outside it that need it or something in it.
 //! - An object that is not [alive](Life::Alive) has no name, and nothing in it has one.
 
+use smallvec::SmallVec;
+
 use crate::hash::shrink;
 use crate::record::{Life, Place, Seq, Stored};
 use crate::{Log, ObjectId};
@@ -63,7 +65,7 @@ impl Log {
     /// those. Returns the names of the objects that still had one, contents first.
     pub(crate) fn free(&mut self, seq: Seq) -> Vec<ObjectId> {
         let mut died = Vec::new();
-        let mut todo = vec![seq];
+        let mut todo: SmallVec<[Seq; 8]> = SmallVec::from_slice(&[seq]);
         while let Some(seq) = todo.pop() {
             let Some(record) = self.records.remove(&seq) else {
                 continue;
@@ -85,7 +87,7 @@ impl Log {
     }
 
     /// Undoes what `link` did for a record that is gone, and lists records that may follow it.
-    fn untie(&mut self, seq: Seq, record: &Stored, todo: &mut Vec<Seq>) {
+    fn untie(&mut self, seq: Seq, record: &Stored, todo: &mut SmallVec<[Seq; 8]>) {
         self.payload_bytes -= record.payload.len() as u64;
         for blob in &record.rare().blobs {
             self.blobs.release(blob);

@@ -55,15 +55,14 @@ impl Stored {
         payload: &[u8],
         creates: SmallVec<[Created; 1]>,
         inside: SmallVec<[Place; 1]>,
-        rare: Rare,
+        rare: Option<Rare>,
     ) -> Self {
-        let rare = (rare != NOTHING_RARE).then(|| Box::new(rare));
         Self {
             op,
             payload: SmallVec::from_slice(payload),
             creates,
             inside,
-            rare,
+            rare: rare.map(Box::new),
         }
     }
 

@@ -91,6 +91,13 @@ impl Running {
     }
 }
 
+/// True when a request failed because the job had ended, or was ending.
+pub(crate) fn job_gone(errors: &str) -> bool {
+    ["[no-job]", "[no-answer]", "[job-gone]"]
+        .iter()
+        .any(|code| errors.contains(code))
+}
+
 impl Bench {
     /// A fresh folder for `guest`, with its default arguments.
     pub(crate) fn new(guest: Guest) -> Self {
@@ -364,6 +371,11 @@ impl Bench {
             // The only excuse is that the guest reached its end meanwhile.
             let job = self.job.as_mut().expect("a job");
             let pid = job.process.pid();
+            assert!(
+                job_gone(&answer.err),
+                "the checkpoint failed: {answer:#?}\nits errors: {}",
+                job.errors()
+            );
             let grace = std::time::Instant::now();
             while job.process.try_wait().is_none() {
                 assert!(

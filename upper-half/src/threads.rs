@@ -10,8 +10,8 @@ use crate::arch::{self, Frame};
 use crate::record::Record;
 use crate::{ids, park, process, sys};
 use std::ffi::c_void;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An upper thread, as others see it.
@@ -195,7 +195,7 @@ pub(crate) fn create_pthread(
         libc::pthread_attr_setstacksize(&raw mut attributes, HOST_STACK);
         libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED);
         let mut thread: libc::pthread_t = std::mem::zeroed();
-        let error = libc::pthread_create(&raw mut thread, &raw const attributes, start, argument);
+        let error = libc_create()(&raw mut thread, &raw const attributes, start, argument);
         libc::pthread_attr_destroy(&raw mut attributes);
         if error != 0 {
             return Err(error);
@@ -207,6 +207,29 @@ pub(crate) fn create_pthread(
             error => Err(error),
         }
     }
+}
+
+type Create = unsafe extern "C" fn(
+    *mut libc::pthread_t,
+    *const libc::pthread_attr_t,
+    extern "C" fn(*mut c_void) -> *mut c_void,
+    *mut c_void,
+) -> libc::c_int;
+
+/// libc's own pthread_create. The executable's stands before it for threads of
+/// libraries, which it has block all signals and give up GS; hosts are made with all
+/// signals blocked and set GS themselves.
+fn libc_create() -> Create {
+    static FOUND: AtomicUsize = AtomicUsize::new(0);
+    let mut found = FOUND.load(Relaxed);
+    if found == 0 {
+        // SAFETY: RTLD_NEXT and a C string; libc is never unloaded.
+        found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) } as usize;
+        FOUND.store(found, Relaxed);
+    }
+    assert_ne!(found, 0, "libc has pthread_create");
+    // SAFETY: libc's pthread_create has this type.
+    unsafe { std::mem::transmute::<usize, Create>(found) }
 }
 
 extern "C" fn host(argument: *mut c_void) -> *mut c_void {

@@ -377,10 +377,13 @@ pub(crate) fn ended(call: &Call, object: Option<Virtual>) {
     let session = call.session;
     let op = matches!(object.kind(), Some(Kind::Module | Kind::Library)).then(|| op_of(call, None));
     let dead = session.recorder().destroy(object, op.as_ref());
+    // The object is among them, last, unless its end could not be recorded.
+    if dead.last() != Some(&object) {
+        session.handles.remove(object);
+    }
     for handle in dead {
         session.handles.remove(handle);
     }
-    session.handles.remove(object);
 }
 
 /// A status as text, for messages.
