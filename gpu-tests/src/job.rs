@@ -341,12 +341,7 @@ impl<'a> Job<'a> {
         let answer = match self.checkpoint(&["--kill"])? {
             Ok(value) => value,
             Err(said) => {
-                // It may have reached its end meanwhile, and then has a moment to go.
-                let too_late = ["no-job", "no-answer", "job-gone"]
-                    .iter()
-                    .any(|c| said.is(c));
-                let over = too_late && self.ends_soon()?;
-                return Ok((!over).then_some(Err(said)));
+                return Ok((!self.ended_before(&said)?).then_some(Err(said)));
             }
         };
         let deadline = self.probe.deadline;
@@ -356,6 +351,16 @@ impl<'a> Job<'a> {
         }
         self.running = None;
         Ok(Some(Ok(answer)))
+    }
+
+    /// True when gpuckpt `said` so because the job ended by itself meanwhile.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn ended_before(&mut self, said: &Said) -> Result<bool> {
+        let mut too_late = ["no-job", "no-answer", "job-gone"].iter();
+        // It has a moment to go.
+        Ok(too_late.any(|code| said.is(code)) && self.ends_soon()?)
     }
 
     fn ends_soon(&mut self) -> Result<bool> {

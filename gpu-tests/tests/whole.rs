@@ -9,7 +9,26 @@ use std::path::Path;
 
 /// Steps that have no meaning on the mock device, or that it refuses, and words of
 /// the reason. All others are supported.
-const OTHERS: [(&str, State, &str); 0] = [];
+const OTHERS: [(&str, State, &str); 17] = [
+    ("static-vector", State::Refused, "NVIDIA's static runtime"),
+    ("static-streams", State::Refused, "NVIDIA's static runtime"),
+    ("static-symbols", State::Refused, "NVIDIA's static runtime"),
+    ("static-reduce", State::Refused, "NVIDIA's static runtime"),
+    ("checkpoint-16gib", State::NotRun, "no meaning"),
+    ("checkpoint-64gib", State::NotRun, "no meaning"),
+    ("peer-1gib", State::NotRun, "cuCheckpointProcessLock"),
+    ("peer-16gib", State::NotRun, "cuCheckpointProcessLock"),
+    ("peer-64gib", State::NotRun, "cuCheckpointProcessLock"),
+    ("peer-launched", State::NotRun, "cuCheckpointProcessLock"),
+    // Not installed; or built of machine code, which the mock device cannot run.
+    ("pytorch", State::NotRun, ""),
+    ("cublas", State::NotRun, ""),
+    ("cufft", State::NotRun, ""),
+    ("numba", State::NotRun, ""),
+    ("triton", State::NotRun, ""),
+    ("cupy", State::NotRun, ""),
+    ("jax", State::NotRun, ""),
+];
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

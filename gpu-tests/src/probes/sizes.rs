@@ -89,15 +89,18 @@ fn save(probe: &Probe, resident: &mut Resident, times: usize) -> Result<Option<V
         let begin = Instant::now();
         let answer = match number == times {
             true => resident.job.checkpoint_kill()?,
-            false => Some(resident.job.checkpoint(&[])?),
-        };
-        let Some(answer) = answer else {
-            let ended = resident.job.finish()?;
-            return Ok(Some(broken(&ended, "before its checkpoint")));
+            false => match resident.job.checkpoint(&[])? {
+                Err(said) if resident.job.ended_before(&said)? => None,
+                answer => Some(answer),
+            },
         };
         let report = match answer {
-            Ok(report) => report,
-            Err(said) => return Ok(Some(said.verdict("checkpoint"))),
+            Some(Ok(report)) => report,
+            Some(Err(said)) => return Ok(Some(said.verdict("checkpoint"))),
+            None => {
+                let ended = resident.job.finish()?;
+                return Ok(Some(broken(&ended, "before its checkpoint")));
+            }
         };
         seconds.push(begin.elapsed().as_secs_f64());
         for key in ["bytes_device", "bytes_host", "bytes_written"] {
