@@ -38,7 +38,7 @@ pub(crate) fn steps() -> Vec<Step> {
     let launched = Step::new(
         "peer-launched",
         8,
-        420,
+        165,
         "does the driver's own checkpoint work on a process under gpuckpt?",
         |probe: &Probe| peer(probe, true),
     );

@@ -25,7 +25,7 @@ pub(crate) fn steps() -> Vec<Step> {
         let asks = format!("{name} with NVIDIA's static runtime: does it run, is it saved?");
         Step::new(format!("static-{name}"), 6, worth, asks, static_runtime)
             .about(name)
-            .time(10, 120)
+            .time(10, 60)
     };
     GUESTS.into_iter().map(step).collect()
 }
