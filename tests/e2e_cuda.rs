@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::scenario::{prove, prove_in, prove_slowed};
+use common::guests::find;
+use common::job::Bench;
+use common::scenario::{launched, prove, prove_in, prove_slowed, reference};
 
 macro_rules! proofs {
     ($($name:ident),* $(,)?) => {
@@ -70,12 +72,22 @@ fn a_program_that_chooses_its_device() {
     prove_in("visible", 100_000, &variables);
 }
 
+/// Children of a program whose other threads are amid calls. Saving it meanwhile is refused.
+#[test]
+fn children_born_beside_calls() {
+    let mut bench = Bench::new(find("forks"));
+    let native = reference(&mut bench);
+    for _ in 0..5 {
+        launched(&mut bench, &native.finished);
+    }
+}
+
 #[test]
 fn every_guest_with_a_device_has_a_test() {
     for guest in common::guests::GUESTS {
         if guest.device == common::guests::Device::Gpu {
-            let tested =
-                PROVED.contains(&guest.name) || ["driver_endless", "visible"].contains(&guest.name);
+            let tested = PROVED.contains(&guest.name)
+                || ["driver_endless", "visible", "forks"].contains(&guest.name);
             assert!(tested, "{} has no test", guest.name);
         }
     }

@@ -11,11 +11,12 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cuda_abi::driver::{CUDA_ERROR_NO_DEVICE, CUDA_ERROR_NOT_SUPPORTED};
 
+use crate::say::say;
 use crate::session;
 use crate::table::{ROWS, row};
 
@@ -60,10 +61,10 @@ fn load(path: &Path) -> Option<Driver> {
     let library = match unsafe { libloading::Library::new(path) } {
         Ok(library) => library,
         Err(error) => {
-            eprintln!(
-                "gpuckpt: cannot load the CUDA driver {}: {error}",
+            say(format_args!(
+                "cannot load the CUDA driver {}: {error}",
                 path.display()
-            );
+            ));
             return None;
         }
     };
@@ -74,7 +75,19 @@ fn load(path: &Path) -> Option<Driver> {
     Some(Driver { library, lookup })
 }
 
+/// Held while the driver is loaded: a child of a fork amid that would wait for its end.
+static LOADING: Mutex<()> = Mutex::new(());
+
+/// Held across a fork.
+pub(crate) fn hold() -> MutexGuard<'static, ()> {
+    LOADING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn driver() -> Option<&'static Driver> {
+    if let Some(driver) = DRIVER.get() {
+        return driver.as_ref();
+    }
+    let _loading = hold();
     DRIVER
         .get_or_init(|| load(&session::get()?.options.driver))
         .as_ref()

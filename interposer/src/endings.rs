@@ -125,6 +125,11 @@ impl Orphans {
         }
     }
 
+    /// Held across a fork.
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.lock()
+    }
+
     /// True when there is no such work.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()

@@ -39,14 +39,17 @@ pub(crate) unsafe fn take(session: &Session, environ: *const *const c_char) {
     // SAFETY: by this function's own contract.
     let application = unsafe { variables(environ) };
     let found = changes(&application, &own());
+    // With the lock held, so that no fork meets the environment while it changes.
+    let mut kept = session.environment();
     apply(&found);
-    session.environment().extend(found);
+    kept.extend(found);
 }
 
 /// Makes the changes of an earlier life again.
 pub(crate) fn restore(session: &Session, changes: Changes) {
+    let mut kept = session.environment();
     apply(&changes);
-    *session.environment() = changes;
+    *kept = changes;
 }
 
 /// # Safety

@@ -15,12 +15,14 @@ thread_local! {
 /// Takes every lock, in their order.
 fn hold(session: &'static Session) -> Box<dyn Any> {
     Box::new((
+        crate::driver::hold(),
         session.contexts(),
         session.arena(),
         session.host(),
         session.recorder(),
         session.names(),
         session.handles.lock_all(),
+        session.hold_leaves(),
         session.callbacks.hold(),
         crate::threads::hold(),
     ))
@@ -36,10 +38,11 @@ pub fn before_fork() {
 /// To be called by the same thread afterwards, in the parent and in the child.
 pub fn after_fork(in_child: bool) {
     HELD.take();
-    if let Some(session) = session::get()
-        && in_child
-        && session.initialized.load(Ordering::Acquire)
-    {
+    let Some(session) = session::get().filter(|_| in_child) else {
+        return;
+    };
+    let half = session.initializing.swap(0, Ordering::SeqCst) > 0;
+    if half || session.initialized.load(Ordering::Acquire) {
         session.forked.store(true, Ordering::Release);
     }
 }

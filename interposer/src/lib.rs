@@ -38,6 +38,7 @@ mod outline;
 mod quiesce;
 mod record;
 mod replay;
+mod say;
 mod session;
 mod snapshot;
 mod summary;

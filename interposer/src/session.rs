@@ -3,13 +3,14 @@
 //!
 //! # Lock order
 //! A thread takes these locks only in this order, and holds none of them across a driver call:
+//! 0. the one of [`crate::driver`] while the driver is loaded
 //! 1. `Session::contexts` (primary contexts, [`crate::dispatch::context`])
 //! 2. `Session::arena` (device memory)
 //! 3. `Session::host` (pinned memory)
 //! 4. `Session::recorder` (records, dependencies, known handles)
 //! 5. `Session::names` (strings given to the application)
 //! 6. a kind's free list in `Session::handles`
-//! 7. leaves: `Session::poison`, `Session::orphans`, `Session::environment`, the callback queue, the list of threads, a thread's context stack
+//! 7. leaves: `Session::environment`, `Session::orphans`, `Session::said`, `Session::poison`, the callback queue, the list of threads, a thread's context stack
 //!
 //! A fork takes all of them in this order and lets go in parent and child.
 
@@ -27,6 +28,7 @@ use crate::handles::Handles;
 use crate::host::HostMemory;
 use crate::names::Names;
 use crate::record::Recorder;
+use crate::say::say;
 use crate::table::Row;
 
 /// How the interposer is set up.
@@ -62,6 +64,8 @@ pub(crate) struct Session {
     said: Mutex<HashSet<&'static str>>,
     /// `cuInit` has succeeded in this process.
     pub(crate) initialized: AtomicBool,
+    /// Calls of `cuInit` that have not come back.
+    pub(crate) initializing: AtomicU32,
     /// This is the child of a fork of an initialised process: see `fork.rs`.
     pub(crate) forked: AtomicBool,
     /// Counts lives: 0 in the first, one more after each restart.
@@ -89,6 +93,7 @@ pub fn init(options: Options) {
         poison: Mutex::default(),
         said: Mutex::default(),
         initialized: AtomicBool::new(false),
+        initializing: AtomicU32::new(0),
         forked: AtomicBool::new(false),
         life: AtomicU32::new(0),
         static_runtime: AtomicU8::new(0),
@@ -127,6 +132,16 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The leaves that are of the session's own, held across a fork.
+    pub(crate) fn hold_leaves(&self) -> impl Sized + '_ {
+        (
+            self.environment(),
+            self.orphans.hold(),
+            self.said.lock().unwrap_or_else(PoisonError::into_inner),
+            self.poison.lock().unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
     /// From now on this session cannot be checkpointed; the application goes on.
     pub(crate) fn poison(&self, why: impl Into<String>) {
         let why = why.into();
@@ -153,10 +168,10 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(row.base);
         if first {
-            eprintln!(
-                "gpuckpt: {} is not supported: {why} (CUDA_ERROR_NOT_SUPPORTED)",
+            say(format_args!(
+                "{} is not supported: {why} (CUDA_ERROR_NOT_SUPPORTED)",
                 row.base
-            );
+            ));
         }
     }
 }

@@ -9,12 +9,30 @@ use nix::sys::stat::fstat;
 use std::fmt::Arguments;
 use std::fs::File;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::os::fd::FromRawFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 static FIRST: OnceLock<Option<(u64, u64)>> = OnceLock::new();
 /// The restarting command's standard error, while descriptor 2 may be the job's.
 static HELD: Mutex<Option<File>> = Mutex::new(None);
+
+/// Standard error without the standard library's lock: a thread that forks while another
+/// one writes would leave its child a lock that nobody opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unlocked;
+
+impl Write for Unlocked {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // SAFETY: descriptor 2 is not closed here.
+        let stderr = unsafe { File::from_raw_fd(2) };
+        ManuallyDrop::new(stderr).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 fn identity() -> Option<(u64, u64)> {
     fstat(std::io::stderr())
@@ -52,7 +70,7 @@ pub(crate) fn line(message: Arguments<'_>) {
     if let Some(held) = held.as_mut() {
         let _ = held.write_all(text.as_bytes());
     } else if first.is_some() && first == identity() {
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        let _ = Unlocked.write_all(text.as_bytes());
     }
     drop(held);
     tracing::info!("{message}");

@@ -5,7 +5,7 @@ use crate::hooks::LowerHooks;
 use crate::job::Job;
 use crate::layout::Layout;
 use crate::processes::ProcessTable;
-use crate::{OWN_FAILURE, descriptors, restart};
+use crate::{OWN_FAILURE, descriptors, report, restart};
 use anyhow::{Context, Error, Result, anyhow};
 use lower_half::config::{Action, Bytes, Config, Device, Inherited, JobOptions};
 use lower_half::handover;
@@ -137,7 +137,7 @@ fn init_tracing() {
         let filter = tracing_subscriber::EnvFilter::from_env("GPUCKPT_LOG");
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(std::io::stderr)
+            .with_writer(|| report::Unlocked)
             .try_init();
     }
 }

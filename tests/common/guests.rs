@@ -117,6 +117,7 @@ pub(crate) const GUESTS: &[Guest] = &[
         20000,
     ),
     gpu("visible", "visible.c", C, 20000),
+    gpu("forks", "forks.c", C, 20),
     gpu("driver_endless", "driver_endless.c", C, 200),
     host("threads_malloc", "host/threads_malloc.c", C, 2500),
     in_folder(host("descriptors", "host/descriptors.c", C, 400)),

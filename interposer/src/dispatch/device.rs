@@ -10,11 +10,15 @@ use super::{Call, generic};
 use crate::driver;
 use crate::guest;
 use crate::record::Op;
+use crate::say::say;
 use crate::table::ids;
 
 /// `cuInit`
 pub(crate) fn init(call: &Call) -> u32 {
+    // A child of a fork amid this has a driver that is half initialised.
+    call.session.initializing.fetch_add(1, Ordering::SeqCst);
     let status = call.driver(&[call.arg(0)]);
+    call.session.initializing.fetch_sub(1, Ordering::SeqCst);
     if status == CUDA_SUCCESS.0 && !call.session.initialized.swap(true, Ordering::AcqRel) {
         call.session.recorder().root(
             0,
@@ -73,10 +77,10 @@ pub(crate) fn export_table(call: &Call) -> u32 {
     }
     if call.session.options.mock {
         if call.session.static_runtime.swap(1, Ordering::Relaxed) == 0 {
-            eprintln!(
-                "gpuckpt: this program is built with NVIDIA's static runtime, which runs on NVIDIA's driver alone: \
+            say(format_args!(
+                "this program is built with NVIDIA's static runtime, which runs on NVIDIA's driver alone: \
                  build it with -cudart shared"
-            );
+            ));
         }
         guest::write(call.arg(0), 0u64);
         return CUDA_ERROR_NOT_FOUND.0;
