@@ -8,7 +8,7 @@ use gpu_kit::kit::{Device, Kit};
 use gpu_kit::protocol::State;
 use gpu_kit::runner::Runner;
 use gpu_kit::steps::{self, Step};
-use gpu_kit::{children, compare, inherited, machine, probe, report};
+use gpu_kit::{children, compare, inherited, machine, probe, report, runner};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -123,6 +123,7 @@ fn prepare(kit: Kit, options: &Options, begin: Instant) -> Result<Runner> {
     };
     let out = made(&out)?;
     let scratch = options.scratch.as_deref().map(made).transpose()?;
+    let sockets = runner::place_for_sockets(&out)?;
     let origin = std::fs::read(kit.root.join("kit.json")).unwrap_or_default();
     let unknown = || Origin {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -147,6 +148,7 @@ fn prepare(kit: Kit, options: &Options, begin: Instant) -> Result<Runner> {
         scratch,
         until,
         before: children::here_before(),
+        sockets,
         begin,
     })
 }

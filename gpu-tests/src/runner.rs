@@ -8,10 +8,11 @@ use crate::protocol::{Figures, Heard, State, hear};
 use crate::steps::{self, Step};
 use crate::{machine, report};
 use anyhow::{Context, Result};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,8 @@ pub struct Runner {
     pub evidence: Evidence,
     /// When the minutes end.
     pub until: Option<Instant>,
+    /// Where sockets go on a machine without a place for them.
+    pub sockets: Option<PathBuf>,
     /// Processes that are not of any step.
     pub before: BTreeSet<i32>,
     /// Begin of the run.
@@ -195,6 +198,7 @@ impl Runner {
             .env("KIT_OUT", folder)
             .env("KIT_SCRATCH", scratch)
             .env("KIT_SECONDS", limit.as_secs_f64().to_string())
+            .envs(self.sockets.iter().map(|path| ("XDG_RUNTIME_DIR", path)))
             .current_dir(scratch)
             .stdin(Stdio::null())
             .stdout(create("stdout")?)
@@ -214,6 +218,26 @@ impl Runner {
             }
             sleep(NAP);
         }
+    }
+}
+
+/// A private folder for the control sockets of jobs below `out`, where neither
+/// `$XDG_RUNTIME_DIR` nor `/tmp` can be written. `None` where one can.
+///
+/// # Errors
+/// The folder cannot be made.
+pub fn place_for_sockets(out: &Path) -> Result<Option<PathBuf>> {
+    let given = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    let usual = given.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    if access(&usual, AccessFlags::W_OK | AccessFlags::X_OK).is_ok() {
+        return Ok(None);
+    }
+    let path = out.join("run");
+    match fs::DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot make {}", path.display()))
+        }
+        _ => Ok(Some(path)),
     }
 }
 

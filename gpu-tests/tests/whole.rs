@@ -55,6 +55,9 @@ fn every_step_has_its_state() {
         "{}",
         done.said()
     );
+    for (name, ..) in OTHERS {
+        done.step(name);
+    }
     for step in &evidence.steps {
         let expected = OTHERS.iter().find(|(name, ..)| *name == step.name);
         let (_, state, words) = expected.unwrap_or(&("", State::Supported, ""));

@@ -10,7 +10,7 @@
 //! python/     programs for frameworks, where those are installed
 //! ```
 
-use crate::{dist, setup, sh};
+use crate::{dist, prove, setup, sh};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,12 +36,17 @@ const SELF_CONTAINED: &str = "-static-libstdc++,-static-libgcc";
 
 /// The task `gpu-kit`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    if !args.is_empty() {
-        bail!("gpu-kit takes no options");
-    }
+    let releases = match args {
+        [] => None,
+        [flag, releases @ ..] if flag == "--prove" => Some(releases),
+        _ => bail!("gpu-kit takes nothing but `--prove [RELEASE…]`"),
+    };
     let folder = build()?;
     eprintln!("xtask: {}", folder.display());
-    Ok(())
+    match releases {
+        Some(releases) => prove::run(&folder, releases),
+        None => Ok(()),
+    }
 }
 
 /// Makes the folder and gives its path. Quick when nothing changed.

@@ -7,6 +7,7 @@ mod descriptors;
 mod dist;
 mod gpu_kit;
 mod nightly;
+mod prove;
 mod setup;
 mod sh;
 mod test;
@@ -22,7 +23,9 @@ usage: cargo xtask TASK [OPTIONS]
   demo                        dist, then launch, checkpoint, kill and restart a CUDA program
                               on the mock device, and compare it with a native run
   test [-- ARGS]              fetch what the tests need, dist, then cargo test --workspace ARGS
-  gpu-kit                     build target/gpu-kit, the folder to carry to a machine with a GPU
+  gpu-kit                     build target/gpu-kit, the folder to carry to a machine with a GPU;
+       [--prove [RELEASE…]]   with --prove, run it on the mock device in bare roots of Debian
+                              releases (needs root or users' namespaces)
   setup                       only fetch what the tests need
   nightly [--minutes N]       the tests again and again with other seeds (default: 60)
 ";
