@@ -17,8 +17,10 @@ use std::path::PathBuf;
 const HALF_WAY: &str = "half way";
 /// Exit status of a program that cannot be tried here; its last words say why.
 const NOT_HERE: i32 = 77;
-/// Lines of standard error that are shown of a run that failed.
-const SHOWN: usize = 12;
+/// Lines of standard error that are shown of a run that failed: the last ones, and
+/// gpuckpt's own.
+const LAST: usize = 3;
+const MOST_OURS: usize = 12;
 
 /// What the job must have done before it is saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub fn across(probe: &Probe, job: &mut Job, moment: Moment) -> Outcome {
     let native = job.native()?;
     probe.figure("native_s", rounded(native.seconds));
     if native.code != 0 {
-        probe.figure("native_said", end_of(&native.err));
+        probe.figure("native_said", essence(&native.err));
     }
     match native.code {
         0 => {}
@@ -104,14 +106,17 @@ pub fn launched(probe: &Probe, job: &mut Job, moment: Moment, native: &Finished)
 fn ended(probe: &Probe, launched: &Finished) {
     probe.figure("launched_status", launched.code);
     if launched.code != 0 {
-        probe.figure("launched_said", end_of(&launched.err));
+        probe.figure("launched_said", essence(&launched.err));
     }
 }
 
-/// The last lines of a text.
-fn end_of(text: &str) -> String {
+/// What gpuckpt said in a text, and its last lines.
+fn essence(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+    let (before, last) = lines.split_at(lines.len().saturating_sub(LAST));
+    let ours = before.iter().filter(|line| line.starts_with("gpuckpt: "));
+    let shown: Vec<&str> = ours.take(MOST_OURS).chain(last).copied().collect();
+    shown.join("\n")
 }
 
 fn not_saved(probe: &Probe, said: &Said) -> Verdict {
@@ -189,4 +194,16 @@ impl Drop for Hold {
 #[must_use]
 pub fn rounded(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::essence;
+
+    #[test]
+    fn what_gpuckpt_said_is_never_lost() {
+        let text = "gpuckpt: cuA is not supported: no\na\nb\nc\nd\n";
+        assert_eq!(essence(text), "gpuckpt: cuA is not supported: no\nb\nc\nd");
+        assert_eq!(essence("a\n"), "a");
+    }
 }

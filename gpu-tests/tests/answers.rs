@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Run, kit};
+use common::{Run, copy, kit};
 use gpu_kit::protocol::State;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -91,17 +91,6 @@ fn cc(args: &[&std::ffi::OsStr]) {
     let done = done.expect("a C compiler");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "cc {args:?}: {said}");
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        match from.is_dir() {
-            true => copy(&from, &to),
-            false => drop(fs::copy(&from, &to).unwrap()),
-        }
-    }
 }
 
 /// The mock device under another soname.

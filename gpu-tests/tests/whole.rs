@@ -2,10 +2,8 @@
 
 mod common;
 
-use common::{Run, kit};
+use common::{Run, copy, kit};
 use gpu_kit::protocol::State;
-use std::fs;
-use std::path::Path;
 
 /// Steps that have no meaning on the mock device, or that it refuses, and words of
 /// the reason. All others are supported.
@@ -29,18 +27,6 @@ const OTHERS: [(&str, State, &str); 17] = [
     ("cupy", State::NotRun, ""),
     ("jax", State::NotRun, ""),
 ];
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(&from, &to).unwrap();
-        }
-    }
-}
 
 #[test]
 fn every_step_has_its_state() {
