@@ -30,6 +30,9 @@ pub(crate) enum After {
     /// A wait for a queue or semaphore is made a second time: what is not there now
     /// was removed meanwhile, and the first would have said so.
     Removed,
+    /// It was asked whether the application's own call need wait any longer; its time
+    /// limit is that of the socket.
+    Ready,
 }
 
 impl After {
@@ -54,6 +57,7 @@ impl After {
             Self::ChildInfo,
             Self::Child,
             Self::Removed,
+            Self::Ready,
         ];
         let found = all.into_iter().find(|a| *a as u64 == word);
         found.unwrap_or(Self::Nothing)
@@ -76,7 +80,9 @@ pub(crate) unsafe fn finish(frame: &mut Frame) {
     frame.set_result(words.result);
     match After::from_word(words.after) {
         After::Nothing => {}
-        After::Again => {
+        After::Ready if words.result == 0 => frame.set_result(-i64::from(libc::EAGAIN)),
+        After::Ready if words.result < 0 => {}
+        After::Again | After::Ready => {
             frame.rip -= 2;
             frame.rax = words.nr;
         }

@@ -9,6 +9,7 @@
 
 use crate::abi::{PARK_COOKIE, PARK_SIGNAL};
 use crate::arch::{self, Frame};
+use crate::blocked::Clocks;
 use crate::probe::Refusal;
 use crate::record::{PARK_REQUEST, Record, Sample};
 use crate::rewind::{self, Interrupted};
@@ -144,9 +145,14 @@ pub fn preflight() -> Vec<Refusal> {
 
 /// Requests a park of every thread that is not parked, and signals those
 /// that were not signalled yet (all again after a while). Total and missing.
+///
+/// In the first rounds only threads that are seen to be blocked get the signal: of one
+/// that blocks just before it comes, the call might not be known.
 fn ask_all(epoch: u32, round: u32) -> (usize, usize) {
     const AGAIN: u32 = 20;
+    const PATIENT: u32 = 5;
     let pid = sys::getpid() as i32;
+    let mut clocks = Clocks::default();
     let list = threads::lock();
     let mut missing = 0;
     for record in &list.list {
@@ -156,7 +162,7 @@ fn ask_all(epoch: u32, round: u32) -> (usize, usize) {
             continue;
         }
         missing += 1;
-        if record.asked.swap(epoch, Relaxed) == epoch && round % AGAIN != AGAIN - 1 {
+        if record.asked.load(Relaxed) == epoch && round % AGAIN != AGAIN - 1 {
             continue;
         }
         let tid = record.tid.load(Acquire);
@@ -164,8 +170,12 @@ fn ask_all(epoch: u32, round: u32) -> (usize, usize) {
         let delivered = record.delivered.load(Relaxed);
         let sample = Sample {
             delivered,
-            ..sample(tid)
+            ..observe(tid, &mut clocks)
         };
+        if !sample.blocked && round < PATIENT {
+            continue;
+        }
+        record.asked.store(epoch, Relaxed);
         // SAFETY: the thread reads it only in the handler of the signal sent
         // below; an earlier one still under way at worst finds a later sample.
         unsafe { *record.sample.get() = sample };
@@ -174,21 +184,39 @@ fn ask_all(epoch: u32, round: u32) -> (usize, usize) {
     (list.list.len(), missing)
 }
 
+/// Where the kernel has the thread blocked, and since when if that is needed.
+fn observe(tid: i32, clocks: &mut Clocks) -> Sample {
+    let seen = sample(tid);
+    if !seen.blocked || !reissue::tells_no_rest(seen.nr, &seen.args) {
+        return seen;
+    }
+    // To find out takes so long that the thread must be looked at again.
+    let since = clocks.since(tid).unwrap_or_default();
+    Sample {
+        since,
+        ..sample(tid)
+    }
+}
+
 /// Where the kernel has the thread blocked, if it has.
 fn sample(tid: i32) -> Sample {
     let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).unwrap_or_default();
     let mut words = text.split_ascii_whitespace();
     let hex = |w: &str| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok();
-    let parse = || {
+    let mut parse = || {
         let nr = words.next()?.parse::<i64>().ok().filter(|nr| *nr >= 0)?;
-        let mut rest = words.skip(6);
-        let (sp, pc) = (hex(rest.next()?)?, hex(rest.next()?)?);
+        let mut args = [0u64; 6];
+        for argument in &mut args {
+            *argument = hex(words.next()?)?;
+        }
+        let (sp, pc) = (hex(words.next()?)?, hex(words.next()?)?);
         Some(Sample {
             blocked: true,
             nr,
             sp,
             pc,
-            delivered: 0,
+            args,
+            ..Sample::default()
         })
     };
     parse().unwrap_or_default()

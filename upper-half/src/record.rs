@@ -5,10 +5,11 @@
 //! park slot once `parked` says that the thread waits there.
 #![allow(unsafe_code, reason = "records are found through GS")]
 
-use crate::arch::{self, FrameCopy};
+use crate::arch::{self, Frame, FrameCopy};
+use crate::blocked::Since;
 use crate::park::ParkSlot;
-use crate::reissue::PieceLists;
 use crate::signal::Actions;
+use crate::transfer::PieceLists;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
@@ -69,7 +70,7 @@ pub(crate) struct Record {
     pub(crate) sample: UnsafeCell<Sample>,
     /// Frame on which the thread begins, then scratch for frames that move.
     pub(crate) frame: UnsafeCell<FrameCopy>,
-    /// What `writev` calls have yet to write.
+    /// What calls with lists of pieces have yet to move.
     pub(crate) pieces: UnsafeCell<PieceLists>,
     /// The process's signal actions; a vfork child has its own.
     pub(crate) actions: *mut Actions,
@@ -103,8 +104,18 @@ pub(crate) struct Sample {
     pub(crate) nr: i64,
     pub(crate) sp: u64,
     pub(crate) pc: u64,
+    pub(crate) args: [u64; 6],
+    /// Since when, where that matters and is known.
+    pub(crate) since: Since,
     /// `Record::delivered` at that time.
     pub(crate) delivered: u64,
+}
+
+impl Sample {
+    /// True when `frame` is what the blocked call left.
+    pub(crate) fn is_of(&self, frame: &Frame) -> bool {
+        self.blocked && self.pc == frame.rip && self.sp == frame.rsp && self.args == frame.args()
+    }
 }
 
 impl Record {

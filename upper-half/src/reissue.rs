@@ -19,7 +19,7 @@ use crate::after::After;
 use crate::arch::{self, Frame};
 use crate::record::Record;
 use crate::signal::OURS;
-use crate::{ids, sys};
+use crate::{ids, sys, transfer};
 
 /// The words above; its layout is known to `vdso.S`.
 #[repr(C)]
@@ -110,6 +110,18 @@ pub(crate) fn limit_of(nr: i64, args: &[u64; 6]) -> Option<Limit> {
     }
 }
 
+/// True for a blocked call whose wait is limited and of which nobody can say how much
+/// is left. Reads none of the application's memory.
+pub(crate) fn tells_no_rest(nr: i64, args: &[u64; 6]) -> bool {
+    match limit_of(nr, args) {
+        Some(Limit::Millis(i)) => args[i] as i32 > 0,
+        Some(Limit::Timespec(i)) => args[i] != 0,
+        Some(Limit::Sleep(_, rest)) => args[rest] == 0,
+        Some(Limit::Socket(option)) => socket_limit(args[0], option) != NO_LIMIT,
+        None => false,
+    }
+}
+
 /// The time that the arguments ask for, in nanoseconds.
 pub(crate) fn asked(limit: Limit, args: &[u64; 6]) -> u64 {
     match limit {
@@ -134,67 +146,6 @@ fn socket_limit(fd: u64, option: i32) -> u64 {
     time[0]
         .saturating_mul(1_000_000_000)
         .saturating_add(time[1] * 1000)
-}
-
-/// How many bytes the call is to write, for those that may return having
-/// written a part when a signal comes.
-///
-/// # Safety
-/// The kernel has read the call's arguments without a fault.
-pub(crate) unsafe fn bytes_to_write(nr: i64, args: &[u64; 6]) -> Option<u64> {
-    match nr {
-        libc::SYS_write | libc::SYS_sendto => Some(args[2]),
-        libc::SYS_writev => {
-            // SAFETY: by the caller's promise.
-            let pieces = unsafe { pieces(args) };
-            Some(pieces.iter().map(|[_, length]| length).sum())
-        }
-        _ => None,
-    }
-}
-
-/// An address and a length, as in `struct iovec`.
-type Piece = [u64; 2];
-
-/// What `writev` is asked to write.
-///
-/// # Safety
-/// The kernel has read the call's arguments without a fault.
-unsafe fn pieces(args: &[u64; 6]) -> Vec<Piece> {
-    const MOST: usize = 1024;
-    let count = (args[2] as usize).min(MOST);
-    // SAFETY: by the caller's promise.
-    (0..count)
-        .map(|i| unsafe { (args[1] as *const Piece).add(i).read_unaligned() })
-        .collect()
-}
-
-/// What is left of `pieces` after their first `done` bytes.
-fn without_first(pieces: &[Piece], mut done: u64) -> Vec<Piece> {
-    let mut left = Vec::with_capacity(pieces.len());
-    for &[address, length] in pieces {
-        let skip = done.min(length);
-        done -= skip;
-        if skip < length {
-            left.push([address + skip, length - skip]);
-        }
-    }
-    left
-}
-
-/// Lists of pieces for calls of one thread that are not finished, each with
-/// the stack pointer of its call: a handler's calls lie deeper.
-#[derive(Default)]
-pub(crate) struct PieceLists(Vec<(u64, Vec<Piece>)>);
-
-impl PieceLists {
-    /// Keeps `list` until the call at `sp` is over; its address.
-    fn keep(&mut self, sp: u64, list: Vec<Piece>) -> u64 {
-        self.0.retain(|(other, _)| *other > sp);
-        let address = list.as_ptr() as u64;
-        self.0.push((sp, list));
-        address
-    }
 }
 
 /// A timespec of the application's in nanoseconds; no limit where its address is bad,
@@ -246,7 +197,7 @@ pub(crate) unsafe fn wait(
     let copy = unsafe { (*record.frame.get()).fill(frame) };
     prepare(record, copy, libc::SYS_futex, None, 0);
     for (argument, value) in args.into_iter().enumerate() {
-        set(copy, argument, value);
+        copy.set_argument(argument, value);
     }
     // SAFETY: `prepare` has put the words there.
     unsafe { (*(copy.rsp as *mut Reissue)).after = after as u64 };
@@ -288,8 +239,7 @@ pub(crate) fn prepare(
         let mask_at = field(std::mem::offset_of!(Reissue, mask));
         words.mask_and_size[0] = mask_at;
         let pair_at = field(std::mem::offset_of!(Reissue, mask_and_size));
-        set(
-            copy,
+        copy.set_argument(
             argument,
             if nr == libc::SYS_pselect6 {
                 pair_at
@@ -298,17 +248,11 @@ pub(crate) fn prepare(
             },
         );
     }
-    if done != 0 && nr == libc::SYS_writev {
-        // SAFETY: the kernel has read them for the first part; the lists are
-        // this thread's.
-        let (left, lists) = unsafe { (pieces(&args), &mut *record.pieces.get()) };
-        let left = without_first(&left, done);
-        copy.rdx = left.len() as u64;
-        copy.rsi = lists.keep(copy.rsp, left);
-    } else if done != 0 {
-        copy.rsi += done;
-        copy.rdx -= done;
+    if done != 0 {
+        // SAFETY: the lists are this thread's.
+        transfer::leave_out(nr, copy, done, unsafe { &mut *record.pieces.get() });
     }
+    let mut issued = nr;
     if let Some(limit) = limit_of(nr, &args) {
         words.remaining = remaining.unwrap_or_else(|| asked(limit, &args));
         let time_at = field(std::mem::offset_of!(Reissue, time));
@@ -318,19 +262,30 @@ pub(crate) fn prepare(
                 words.remaining % 1_000_000_000,
             ];
             match limit {
-                Limit::Millis(i) => set(
-                    copy,
-                    i,
-                    words.remaining.div_ceil(1_000_000).min(i32::MAX as u64),
-                ),
-                Limit::Timespec(i) | Limit::Sleep(i, _) => set(copy, i, time_at),
+                Limit::Millis(i) => copy.set_argument(i, millis(words.remaining)),
+                Limit::Timespec(i) | Limit::Sleep(i, _) => copy.set_argument(i, time_at),
+                Limit::Socket(option) if done == 0 => {
+                    // The kernel would wait all of the time again: it waits until the
+                    // call need not, and then makes it.
+                    let events = if option == libc::SO_RCVTIMEO {
+                        libc::POLLIN
+                    } else {
+                        libc::POLLOUT
+                    };
+                    words.rest[0] = u64::from(args[0] as u32) | (events as u64) << 32;
+                    words.after = After::Ready as u64;
+                    copy.rdi = field(std::mem::offset_of!(Reissue, rest));
+                    copy.rsi = 1;
+                    copy.rdx = millis(words.remaining);
+                    issued = libc::SYS_poll;
+                }
                 Limit::Socket(_) => {}
             }
         }
         if let Limit::Sleep(_, rest) = limit
             && args[rest] == 0
         {
-            set(copy, rest, field(std::mem::offset_of!(Reissue, rest)));
+            copy.set_argument(rest, field(std::mem::offset_of!(Reissue, rest)));
         }
     }
     translate(copy, nr);
@@ -339,7 +294,12 @@ pub(crate) fn prepare(
     unsafe { (at as *mut Reissue).write_unaligned(words) };
     copy.rsp = at;
     copy.rip = REISSUE;
-    copy.rax = nr as u64;
+    copy.rax = issued as u64;
+}
+
+/// Nanoseconds in milliseconds, not less.
+fn millis(nanos: u64) -> u64 {
+    nanos.div_ceil(1_000_000).min(i32::MAX as u64)
 }
 
 /// The mask's argument, for calls that set one.
@@ -390,45 +350,5 @@ fn translate(frame: &mut Frame, nr: i64) {
             _ => {}
         },
         _ => {}
-    }
-}
-
-fn set(frame: &mut Frame, argument: usize, value: u64) {
-    match argument {
-        0 => frame.rdi = value,
-        1 => frame.rsi = value,
-        2 => frame.rdx = value,
-        3 => frame.r10 = value,
-        4 => frame.r8 = value,
-        _ => frame.r9 = value,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_go_on_where_a_part_ended() {
-        let pieces = [[1000, 10], [2000, 0], [3000, 5], [4000, 7]];
-        assert_eq!(
-            without_first(&pieces, 0),
-            [[1000, 10], [3000, 5], [4000, 7]]
-        );
-        assert_eq!(without_first(&pieces, 3), [[1003, 7], [3000, 5], [4000, 7]]);
-        assert_eq!(without_first(&pieces, 10), [[3000, 5], [4000, 7]]);
-        assert_eq!(without_first(&pieces, 14), [[3004, 1], [4000, 7]]);
-        assert_eq!(without_first(&pieces, 22), [[0u64; 2]; 0]);
-    }
-
-    #[test]
-    fn a_handlers_list_leaves_that_of_the_interrupted_call() {
-        let mut lists = PieceLists::default();
-        let outer = lists.keep(0x8000, vec![[1, 2]]);
-        let inner = lists.keep(0x7000, vec![[3, 4]]);
-        assert_ne!(outer, inner);
-        assert_eq!(lists.0.len(), 2);
-        lists.keep(0x8000, vec![[5, 6]]);
-        assert_eq!(lists.0.len(), 1);
     }
 }

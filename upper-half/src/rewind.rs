@@ -3,7 +3,7 @@
 //! to wait where the call has a limit.
 //!
 //! The kernel says nowhere which call a frame comes from. The sample taken
-//! before the signal was sent does, the instruction before often does.
+//! before the signal was sent does, the instructions before often do ([`site`]).
 #![allow(unsafe_code, reason = "reads code and stack of the parked thread")]
 
 use crate::abi::{REISSUE, is_upper};
@@ -12,8 +12,7 @@ use crate::arch::{Frame, time_stamp};
 use crate::record::{REWOUND, Record};
 use crate::reissue::{self, Limit, NO_LIMIT, REISSUE_RETURN, Reissue};
 use crate::signal::bit;
-use crate::sys;
-use std::sync::Mutex;
+use crate::{site, sys, transfer};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 const EINTR: i64 = -(libc::EINTR as i64);
@@ -24,7 +23,7 @@ pub(crate) struct Interrupted {
     pub(crate) nr: i64,
     /// Nanoseconds left to wait, for calls that wait a relative time.
     pub(crate) remaining: Option<u64>,
-    /// Bytes of the buffer that are written already.
+    /// What is moved already, of a call that moves much.
     pub(crate) done: u64,
 }
 
@@ -34,49 +33,6 @@ impl Interrupted {
         let after = After::of(self.nr);
         self.remaining.is_none() && self.done == 0 && after != After::Removed
     }
-}
-
-/// Call sites seen blocked, by the address after the instruction.
-static SITES: Mutex<Vec<(u64, i64)>> = Mutex::new(Vec::new());
-const SITES_KEPT: usize = 512;
-
-/// Remembers which call a site makes.
-pub(crate) fn remember(site: u64, nr: i64) {
-    if let Ok(mut sites) = SITES.try_lock() {
-        if let Some(known) = sites.iter_mut().find(|s| s.0 == site) {
-            known.1 = nr;
-        } else if sites.len() < SITES_KEPT {
-            sites.push((site, nr));
-        }
-    }
-}
-
-fn remembered(site: u64) -> Option<i64> {
-    let sites = SITES.try_lock().ok()?;
-    sites.iter().find(|s| s.0 == site).map(|s| s.1)
-}
-
-/// True when `syscall` stands right before `address`.
-fn after_syscall(address: u64) -> bool {
-    // SAFETY: a thread has just executed there; a page's first two bytes
-    // cannot follow an instruction of an unmapped page.
-    is_upper(address)
-        && unsafe { ((address - 2) as *const [u8; 2]).read_unaligned() } == [0x0f, 0x05]
-}
-
-/// The number in `mov $nr, %eax` right before the instruction.
-fn decoded(address: u64) -> Option<i64> {
-    // Stay within the page: the one before need not be mapped.
-    if address & 0xfff < 7 {
-        return None;
-    }
-    // SAFETY: the same page as the instruction itself.
-    let bytes = unsafe { ((address - 7) as *const [u8; 7]).read_unaligned() };
-    let [0xb8, a, b, c, d, ..] = bytes else {
-        return None;
-    };
-    let nr = u32::from_le_bytes([a, b, c, d]);
-    (nr < 1024).then_some(i64::from(nr))
 }
 
 /// Looks at a frame that is about to park. If our signal cut a call short,
@@ -91,10 +47,10 @@ pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interr
     }
     // SAFETY: only this thread reads its sample after the signal was sent.
     let sample = unsafe { *record.sample.get() };
-    let sampled = sample.blocked && sample.pc == frame.rip && sample.sp == frame.rsp;
-    if frame.rax as i64 == EINTR && after_syscall(frame.rip) {
+    let sampled = sample.is_of(frame);
+    if frame.rax as i64 == EINTR && site::is_after_syscall(frame.rip) {
         let nr = if sampled {
-            remember(frame.rip, sample.nr);
+            site::remember(frame.rip, sample.nr);
             if record.delivered.load(Relaxed) != sample.delivered {
                 return None; // the application's own signal ended the call
             }
@@ -103,7 +59,7 @@ pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interr
             if just_interrupted_by_application(record, frame) {
                 return None;
             }
-            decoded(frame.rip).or_else(|| remembered(frame.rip))?
+            site::number(frame.rip)?
         };
         if matches!(
             nr,
@@ -112,11 +68,14 @@ pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interr
             return None;
         }
         let args = frame.args();
+        let waited = if sampled { sample.since.until_now() } else { 0 };
         let remaining = match reissue::limit_of(nr, &args) {
             Some(Limit::Sleep(_, rest)) if is_upper(args[rest]) => {
                 Some(reissue::read_time(args[rest]))
             }
-            Some(limit) => Some(reissue::asked(limit, &args)).filter(|r| *r != NO_LIMIT),
+            Some(limit) => Some(reissue::asked(limit, &args))
+                .filter(|r| *r != NO_LIMIT)
+                .map(|asked| left_of(asked, waited)),
             None => None,
         };
         frame.rip -= 2;
@@ -149,40 +108,22 @@ pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interr
     })
 }
 
-/// A blocking write to a pipe or stream that a signal ended with a part
-/// written; without our signal it would have gone on.
-fn cut_short(frame: &Frame, sampled: Option<i64>) -> Option<i64> {
-    let written = frame.rax as i64;
-    if written <= 0 || !after_syscall(frame.rip) {
-        return None;
+/// What is left of a wait of which `waited` has passed, if that can be.
+fn left_of(asked: u64, waited: u64) -> u64 {
+    const LATE: u64 = 1_000_000_000; // a thread that is due may not have run yet
+    if waited > asked.saturating_add(LATE) {
+        return asked;
     }
-    let nr = sampled
-        .or_else(|| decoded(frame.rip))
-        .or_else(|| remembered(frame.rip))?;
-    // SAFETY: the call has just written what its arguments point to.
-    let asked = unsafe { reissue::bytes_to_write(nr, &frame.args()) }?;
-    if frame.rax >= asked {
-        return None;
-    }
-    // SAFETY: no addresses.
-    let flags = unsafe {
-        sys::call(
-            libc::SYS_fcntl,
-            [frame.rdi, libc::F_GETFL as u64, 0, 0, 0, 0],
-        )
-    };
-    let blocking = flags >= 0 && flags & i64::from(libc::O_NONBLOCK) == 0;
-    let asked_not_to = nr == libc::SYS_sendto && frame.r10 & libc::MSG_DONTWAIT as u64 != 0;
-    (blocking && !asked_not_to && is_stream(frame.rdi)).then_some(nr)
+    asked.saturating_sub(waited)
 }
 
-fn is_stream(fd: u64) -> bool {
-    // SAFETY: an all-zero `stat` is valid; it lives across the call.
-    unsafe {
-        let mut stat: libc::stat = std::mem::zeroed();
-        sys::call(libc::SYS_fstat, [fd, &raw mut stat as u64, 0, 0, 0, 0]) == 0
-            && matches!(stat.st_mode & libc::S_IFMT, libc::S_IFIFO | libc::S_IFSOCK)
+/// A call that our signal ended with a part moved; without it, it would have gone on.
+fn cut_short(frame: &Frame, sampled: Option<i64>) -> Option<i64> {
+    if frame.rax as i64 <= 0 || !site::is_after_syscall(frame.rip) {
+        return None;
     }
+    let nr = sampled.or_else(|| site::number(frame.rip))?;
+    transfer::is_cut_short(nr, &frame.args(), frame.rax).then_some(nr)
 }
 
 /// True when a handler of the application's returned to this very place a
@@ -205,13 +146,14 @@ unsafe fn leave_reissue(record: &Record, frame: &mut Frame) -> Option<Interrupte
     let interrupted = frame.rip == REISSUE_RETURN;
     let mut done = words.done;
     let part = frame.rax as i64;
-    let wrote_part = interrupted && part > 0 && cut_short(frame, Some(nr)).is_some();
+    let itself = words.after == After::Nothing as u64;
+    let wrote_part = interrupted && itself && part > 0 && cut_short(frame, Some(nr)).is_some();
     if wrote_part {
         done += part as u64;
     } else if interrupted {
         // SAFETY: only this thread reads its sample after the signal was sent.
         let sample = unsafe { *record.sample.get() };
-        let sampled = sample.blocked && sample.pc == frame.rip && sample.sp == frame.rsp;
+        let sampled = sample.is_of(frame);
         let theirs = if sampled {
             record.delivered.load(Relaxed) != sample.delivered
         } else {

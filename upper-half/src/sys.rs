@@ -277,6 +277,15 @@ pub(crate) fn read_string(address: u64, most: usize, too_long: i32) -> Result<Ve
     Err(too_long)
 }
 
+/// Reads values of the application's.
+///
+/// # Errors
+/// EFAULT where an address is bad.
+pub(crate) fn read_all<T: Plain>(address: u64, values: &mut [T]) -> Result<(), i32> {
+    let local = [values.as_mut_ptr() as u64, size_of_val(values) as u64];
+    transfer(libc::SYS_process_vm_readv, local, address)
+}
+
 /// Writes bytes of the application's.
 ///
 /// # Errors
@@ -414,6 +423,48 @@ pub(crate) fn take_signal(set: u64) -> Option<SigInfo> {
     // SAFETY: all three live across the call and have the kernel's layout.
     let r = unsafe { syscall6(libc::SYS_rt_sigtimedwait, args) };
     (r > 0).then_some(info)
+}
+
+/// Processors on which a thread may run, as the kernel's bytes; empty when unknown.
+pub(crate) fn affinity(tid: i32) -> Vec<u8> {
+    let mut mask = vec![0u8; 1024];
+    let (length, at) = (mask.len() as u64, mask.as_mut_ptr() as u64);
+    let args = [tid as u64, length, at, 0, 0, 0];
+    // SAFETY: the buffer lives across the call and has the size given.
+    let r = unsafe { syscall6(libc::SYS_sched_getaffinity, args) };
+    mask.truncate(usize::try_from(r).unwrap_or(0));
+    mask
+}
+
+/// Sets them for the calling thread, which is on one of them then.
+pub(crate) fn set_affinity(mask: &[u8]) -> bool {
+    let args = [0, mask.len() as u64, mask.as_ptr() as u64, 0, 0, 0];
+    // SAFETY: the mask lives across the call and has the length given.
+    unsafe { syscall6(libc::SYS_sched_setaffinity, args) == 0 }
+}
+
+/// Sleeps as short as can be.
+pub(crate) fn sleep_a_moment() {
+    let time = [0u64, 1];
+    // SAFETY: the time lives across the call.
+    unsafe { syscall6(libc::SYS_nanosleep, [time.as_ptr() as u64, 0, 0, 0, 0, 0]) };
+}
+
+/// How often the calling thread gave its processor up by itself.
+pub(crate) fn times_blocked() -> u64 {
+    const VOLUNTARY: usize = 16;
+    let mut usage = [0u64; 18];
+    let args = [
+        libc::RUSAGE_THREAD as u64,
+        usage.as_mut_ptr() as u64,
+        0,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: `struct rusage` is 18 words, which live across the call.
+    unsafe { syscall6(libc::SYS_getrusage, args) };
+    usage[VOLUNTARY]
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

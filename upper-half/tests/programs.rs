@@ -248,3 +248,18 @@ fn a_child_may_get_the_id_by_which_the_program_knows_itself() {
 fn bad_addresses_are_errors_as_natively() {
     same_as_native(&[name(&compile("faults.c", &[]))], None);
 }
+
+#[test]
+fn a_wait_that_is_interrupted_does_not_begin_anew() {
+    same_as_native(&[name(&compile("timeouts.c", &[]))], Some("1000000"));
+}
+
+#[test]
+fn calls_that_move_much_move_all_of_it() {
+    same_as_native(&[name(&compile("bulk.c", &[]))], Some("5000"));
+}
+
+#[test]
+fn calls_without_the_c_library_are_taken_for_what_they_are() {
+    same_as_native(&[name(&compile("raw.c", &[]))], Some("2000"));
+}

@@ -80,6 +80,18 @@ impl Frame {
         [self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9]
     }
 
+    /// Changes an argument of the system call to be made.
+    pub(crate) fn set_argument(&mut self, number: usize, value: u64) {
+        match number {
+            0 => self.rdi = value,
+            1 => self.rsi = value,
+            2 => self.rdx = value,
+            3 => self.r10 = value,
+            4 => self.r8 = value,
+            _ => self.r9 = value,
+        }
+    }
+
     /// Switches the alternate stack off, as a new thread has it.
     pub(crate) fn without_altstack(&mut self) {
         self.stack_sp = 0;
