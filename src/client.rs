@@ -2,7 +2,7 @@
 //! is not progress. Never waits without a limit.
 
 use crate::failure::{Code, Failure, Result};
-use crate::jobs::Job;
+use crate::jobs::{Job, standstill};
 use lower_half::protocol::{Reply, Request};
 use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt::PeerCredentials};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -16,6 +16,7 @@ const LONGEST: u64 = 16 << 20;
 /// A request on its way.
 pub(crate) struct Exchange {
     job: String,
+    pid: i32,
     reader: BufReader<UnixStream>,
     patience: Duration,
 }
@@ -26,6 +27,10 @@ impl Exchange {
     /// `patience` is how long the job may be silent.
     pub(crate) fn start(job: &Job, request: &Request, patience: Duration) -> Result<Self> {
         let label = job.label();
+        if let Some((why, advice)) = standstill(job.pid) {
+            let what = format!("no answer from {label}");
+            return Err(Failure::new(Code::NoAnswer, what, why).advise(advice));
+        }
         let stream = UnixStream::connect(&job.socket).map_err(|error| {
             let why = format!("{}: {error}", job.socket.display());
             Failure::new(Code::NoAnswer, format!("cannot reach {label}"), why)
@@ -41,6 +46,7 @@ impl Exchange {
         send_all(&stream, &line).map_err(failed)?;
         Ok(Self {
             job: label,
+            pid: job.pid,
             reader: BufReader::new(stream),
             patience,
         })
@@ -69,11 +75,19 @@ impl Exchange {
             )
             .advise("the newest image is the one before, unless `gpuckpt status` shows another")),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                let why = format!("it was silent for {} s", self.patience.as_secs());
-                Err(Failure::new(Code::NoAnswer, what(), why).advise(
-                    "it may be busy with another checkpoint, be stopped (SIGSTOP, a debugger), \
-                     or its disk may hang",
-                ))
+                let silent = format!("it was silent for {} s", self.patience.as_secs());
+                let (why, advice) = match standstill(self.pid) {
+                    Some((why, advice)) => (format!("{silent}: {why}"), advice),
+                    None => (
+                        silent,
+                        format!(
+                            "its disk may hang, or the machine be overloaded; \
+                             /proc/{}/task/*/stack and `dmesg` may tell more",
+                            self.pid
+                        ),
+                    ),
+                };
+                Err(Failure::new(Code::NoAnswer, what(), why).advise(advice))
             }
             Err(error) => Err(Failure::new(Code::JobGone, what(), error)),
         }

@@ -9,6 +9,7 @@ use crate::text::table;
 use crate::{lower, probe};
 use clap::Parser;
 use lower_half::protocol::socket_dir;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 use std::fs;
@@ -123,6 +124,7 @@ fn machine() -> Vec<Check> {
         system_calls_visible(),
         pages_visible(),
         sockets(&socket_dir()),
+        open_files(),
         installation(),
     ]
 }
@@ -329,6 +331,19 @@ fn sockets(folder: &Path) -> Check {
         }
         _ => writable(NAME, folder, ADVICE),
     }
+}
+
+fn open_files() -> Check {
+    const NAME: &str = "open files";
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    if limit < lower::LEAST_DESCRIPTORS {
+        let found = format!(
+            "at most {limit}, and a job needs {}",
+            lower::LEAST_DESCRIPTORS
+        );
+        return Check::missing(NAME, found, "raise the limit: `ulimit -n 1024`");
+    }
+    Check::ok(NAME, format!("at most {limit}"))
 }
 
 fn images(folder: &Path) -> Check {

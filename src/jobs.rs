@@ -7,6 +7,7 @@ use lower_half::protocol::{JobRecord, socket_dir};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use transparent_core::image::Store;
 
 /// A job that runs, or seemed to a moment ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +32,10 @@ impl Job {
 enum Entry {
     /// It runs here.
     Running(Job),
-    /// The process is gone, or there never was one.
+    /// There never was one, or its record cannot be read.
     Idle,
+    /// The process is gone.
+    Ended(i32),
     /// It was started on this other host; whether it runs cannot be seen from here.
     Elsewhere(String),
 }
@@ -49,6 +52,7 @@ pub(crate) fn find(selector: Option<&str>, dir: &Path) -> Result<Job> {
                 format!("it was started on the host {host}"),
             )
             .advise(format!("run this command on {host}"))),
+            Entry::Ended(pid) => Err(ended(dir, selector, pid)),
             Entry::Idle => match selector.parse() {
                 Ok(pid) => by_pid(pid),
                 Err(_) => Err(no_job(format!("no running job `{selector}`"), dir)),
@@ -68,7 +72,7 @@ pub(crate) fn refuse_running(dir: &Path, name: &str) -> Result<()> {
             format!("process {} runs under this name", job.pid),
         )
         .advise("give the new job another --name or --dir, or end the running one first")),
-        Entry::Idle | Entry::Elsewhere(_) => Ok(()),
+        Entry::Idle | Entry::Ended(_) | Entry::Elsewhere(_) => Ok(()),
     }
 }
 
@@ -109,6 +113,21 @@ fn no_job(what: String, dir: &Path) -> Failure {
         .advise("`gpuckpt status` lists running jobs; --dir DIR or GPUCKPT_DIR say where to look")
 }
 
+/// A name whose process is gone: from which image does it go on?
+fn ended(dir: &Path, name: &str, pid: i32) -> Failure {
+    let what = format!("no running job `{name}`");
+    let why = format!("process {pid}, the last of this name, has ended");
+    let newest = Store::open(dir, name).and_then(|store| store.newest_valid());
+    let advice = match newest {
+        Ok((Some(image), _)) => format!(
+            "`gpuckpt restart {name}` continues it from {}",
+            image.folder().display()
+        ),
+        _ => format!("there is no image of it in {}", dir.join(name).display()),
+    };
+    Failure::new(Code::NoJob, what, why).advise(advice)
+}
+
 fn by_pid(pid: i32) -> Result<Job> {
     let job = at_socket(pid);
     if start_time(pid).is_some() && job.socket.exists() {
@@ -116,7 +135,10 @@ fn by_pid(pid: i32) -> Result<Job> {
     }
     let why = match start_time(pid) {
         None => "there is no such process".to_string(),
-        Some(_) => format!("it was not started by gpuckpt: no {}", job.socket.display()),
+        Some(_) => format!(
+            "it was not started by gpuckpt, or with another XDG_RUNTIME_DIR: there is no {}",
+            job.socket.display()
+        ),
     };
     Err(Failure::new(
         Code::NoJob,
@@ -147,7 +169,7 @@ fn in_folder(dir: &Path) -> Vec<Job> {
         .into_iter()
         .filter_map(|name| match entry(dir, &name) {
             Entry::Running(job) => Some(job),
-            Entry::Idle | Entry::Elsewhere(_) => None,
+            Entry::Idle | Entry::Ended(_) | Entry::Elsewhere(_) => None,
         })
         .collect()
 }
@@ -178,7 +200,7 @@ fn entry(dir: &Path, name: &str) -> Entry {
         return Entry::Elsewhere(record.host);
     }
     if start_time(record.pid) != Some(record.start_time) {
-        return Entry::Idle;
+        return Entry::Ended(record.pid);
     }
     Entry::Running(Job {
         name: Some(name.to_string()),
@@ -189,6 +211,29 @@ fn entry(dir: &Path, name: &str) -> Entry {
 
 fn host() -> String {
     nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into())
+}
+
+/// What keeps a process from answering, as far as the kernel tells, and what to do.
+pub(crate) fn standstill(pid: i32) -> Option<(String, String)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().to_string())
+    };
+    match field("State:")?.chars().next()? {
+        'T' => Some((
+            "it is stopped".into(),
+            format!("somebody sent it SIGSTOP or pressed Ctrl-Z: `kill -CONT {pid}` lets it go on"),
+        )),
+        't' => Some((
+            format!(
+                "process {} traces it and holds it",
+                field("TracerPid:").unwrap_or_default()
+            ),
+            "a debugger or strace: let it go on, or detach it".into(),
+        )),
+        _ => None,
+    }
 }
 
 /// When a living process was started, in clock ticks since boot (proc_pid_stat(5),

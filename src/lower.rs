@@ -78,7 +78,7 @@ pub(crate) fn exec(config: &Config) -> Result<Infallible> {
 
 /// Below this limit the lower half's descriptors would lie among the application's, and
 /// no checkpoint could be written.
-const LEAST_DESCRIPTORS: u64 = 64;
+pub(crate) const LEAST_DESCRIPTORS: u64 = 64;
 
 fn enough_descriptors(limit: u64) -> Result<()> {
     if limit >= LEAST_DESCRIPTORS {

@@ -9,7 +9,9 @@ use crate::text::{count, table};
 use clap::Parser;
 use lower_half::protocol::{JobStatus, Reply, Request};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
+use transparent_core::image::Store;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<i32> {
             Value::from(statuses.iter().map(json).collect::<Vec<_>>())
         );
     } else if statuses.is_empty() && failures.is_empty() {
-        println!("no job is running in {}", dir.display());
+        print!("{}", none(&dir));
     } else {
         print!("{}", short(&statuses));
     }
@@ -61,6 +63,22 @@ pub(crate) fn run(args: &Args) -> Result<i32> {
         failure.report();
     }
     Ok(0)
+}
+
+/// No job: are there images that one could be made of?
+fn none(dir: &Path) -> String {
+    if !dir.is_dir() {
+        return format!("no job is running: there is no folder {}\n", dir.display());
+    }
+    let mut text = format!("no job is running in {}\n", dir.display());
+    let names = Store::names(dir).unwrap_or_default();
+    if let Some(first) = names.first() {
+        text += &format!(
+            "there are images of {}; `gpuckpt restart {first}` continues the newest\n",
+            names.join(", ")
+        );
+    }
+    text
 }
 
 fn ask(job: &Job) -> Result<JobStatus> {
@@ -92,6 +110,10 @@ fn json(status: &JobStatus) -> Value {
         "last_image": status.last_image,
         "obstacles": status.obstacles,
         "restarted": status.restarted,
+        "doing": status.doing.as_ref().map(|doing| json!({
+            "what": doing.what,
+            "seconds": doing.seconds,
+        })),
     })
 }
 
@@ -116,12 +138,11 @@ fn short(statuses: &[JobStatus]) -> String {
             status.device.clone(),
             status.threads.to_string(),
             status.checkpoints.to_string(),
-            if status.obstacles.is_empty() {
-                "yes"
-            } else {
-                "no"
-            }
-            .to_string(),
+            match (&status.doing, status.obstacles.is_empty()) {
+                (Some(doing), _) => format!("busy: {}", doing.what),
+                (None, true) => "yes".to_string(),
+                (None, false) => "no".to_string(),
+            },
             status.program.clone(),
         ]
     }));
@@ -143,7 +164,18 @@ fn long(status: &JobStatus) -> String {
     if let Some(image) = &status.last_image {
         text += &format!("  last image   {image}\n");
     }
-    if status.obstacles.is_empty() {
+    if let Some(doing) = &status.doing {
+        let what = match doing.what.as_str() {
+            "start" => "it is being loaded",
+            "checkpoint" => "a checkpoint is being taken",
+            "restart" => "it is being brought back from its image",
+            other => other,
+        };
+        text += &format!(
+            "  {what}, for {:.0} s now; another checkpoint would wait\n",
+            doing.seconds
+        );
+    } else if status.obstacles.is_empty() {
         text += "  a checkpoint is possible now\n";
     } else {
         text += "  a checkpoint would be refused now:\n";
@@ -157,6 +189,7 @@ fn long(status: &JobStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lower_half::protocol::Activity;
 
     fn status() -> JobStatus {
         JobStatus {
@@ -169,6 +202,7 @@ mod tests {
             last_image: Some("/d/train/ckpt-00000002".into()),
             obstacles: vec![],
             restarted: true,
+            doing: None,
         }
     }
 
@@ -185,6 +219,14 @@ mod tests {
             ..status()
         };
         assert!(long(&blocked).contains("  - fd 3 is a socket\n"));
+        let doing = Some(Activity {
+            what: "checkpoint".into(),
+            seconds: 12.3,
+        });
+        let busy = JobStatus { doing, ..status() };
+        assert!(long(&busy).contains("a checkpoint is being taken, for 12 s"));
+        assert!(short(std::slice::from_ref(&busy)).contains("busy: checkpoint"));
+        assert_eq!(json(&busy)["doing"]["what"], "checkpoint");
     }
 
     #[test]

@@ -5,11 +5,11 @@ mod common;
 
 use common::guests::{GUESTS, Guest, find};
 use common::job::{Bench, CHECKPOINTED, FAILURE};
-use common::process::wait_until;
+use common::process::{Process, wait_until};
 use nix::sys::signal::Signal;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn bench() -> Bench {
     Bench::new(find("plain_pie"))
@@ -325,4 +325,113 @@ fn the_table_of_guests_is_sound() {
         );
     }
     assert_eq!(CHECKPOINTED, 85);
+}
+
+/// A job that cannot answer as usual is told apart: one that is busy with a checkpoint, one
+/// that is stopped, one that was killed; and what to do is said with it.
+#[test]
+fn status_tells_what_a_job_is_doing() {
+    let mut bench = Bench::with_args(find("driver_endless"), &[OsStr::new("200")]);
+    let held = bench.path("held");
+    bench.arg(&held);
+    std::fs::write(&held, "").expect("the file that it waits for");
+    bench.launch();
+    assert!(bench.wait_ready() && bench.wait_for_line("spinning"));
+    let name = bench.name();
+    // The device does not come to rest: the checkpoint takes until its deadline, or longer
+    // than this test where nobody ends it.
+    let mut saving = bench.gpuckpt(&["checkpoint", "--wait", "60", name]);
+    let errors = std::fs::File::create(bench.path("saving")).expect("a file");
+    let saving = Process::spawn(saving.stderr(errors), "a long checkpoint");
+    wait_until("status to tell of the checkpoint", None, || {
+        let status = bench.ask(&["status", "--json", name]);
+        let status = status.expect_success("status beside a checkpoint").json();
+        (status["doing"]["what"] == "checkpoint").then_some(())
+    });
+    let said = bench.ask(&["status", name]).out;
+    assert!(said.contains("a checkpoint is being taken"), "{said}");
+    let said = bench.ask(&["status"]).out;
+    assert!(said.contains("busy: checkpoint"), "{said}");
+    drop(saving);
+
+    bench.signal(Signal::SIGSTOP);
+    let pid = bench.pid();
+    wait_until("the job to stop", Some(pid), || {
+        let answer = bench.ask(&["status", name]);
+        answer.err.contains("it is stopped").then_some(())
+    });
+    for command in [&["status", name][..], &["checkpoint", name]] {
+        let answer = bench.ask(command);
+        assert_eq!(answer.code, FAILURE, "{command:?}: {answer:#?}");
+        let advice = format!("`kill -CONT {pid}`");
+        assert!(answer.err.contains(&advice), "{command:?}: {answer:#?}");
+    }
+
+    bench.kill();
+    let answer = bench.ask(&["status", name]);
+    assert!(
+        answer.err.contains("[no-job]")
+            && answer.err.contains(&format!("process {pid}"))
+            && answer.err.contains("there is no image of it"),
+        "{answer:#?}"
+    );
+}
+
+/// Of a job that has ended, what to continue it from is said.
+#[test]
+fn a_job_that_has_ended_can_be_continued() {
+    let mut bench = bench();
+    let folder = bench.images.display().to_string();
+    let before = bench.ask(&["status"]).out;
+    assert_eq!(
+        before,
+        format!("no job is running: there is no folder {folder}\n")
+    );
+    bench.launch();
+    assert!(bench.wait_ready());
+    assert!(bench.checkpoint_kill(), "the guest ended too soon");
+    let (name, image) = (bench.name(), bench.images_of_job().pop().expect("an image"));
+    for command in [&["status", name][..], &["checkpoint", name]] {
+        let answer = bench.ask(command);
+        assert_eq!(answer.code, FAILURE, "{command:?}: {answer:#?}");
+        for part in [
+            "[no-job]",
+            "has ended",
+            &format!("`gpuckpt restart {name}` continues it"),
+            &image.display().to_string(),
+        ] {
+            assert!(
+                answer.err.contains(part),
+                "{part}: {command:?}: {answer:#?}"
+            );
+        }
+    }
+    let said = bench.ask(&["status"]).expect_success("status").out;
+    assert!(
+        said.contains(&format!("`gpuckpt restart {name}` continues")),
+        "{said}"
+    );
+}
+
+/// A checkpoint that is asked for beside another one is taken after it.
+#[test]
+fn checkpoints_wait_for_each_other() {
+    let mut bench = Bench::new(find("driver_ptx"));
+    let expected = bench.native();
+    bench.launch();
+    assert!(bench.wait_ready() && bench.wait_for_progress(0));
+    let name = bench.name();
+    let mut saving: Vec<_> = (0..4)
+        .map(|_| {
+            Process::spawn(
+                bench.gpuckpt(&["checkpoint", name]).stdout(Stdio::null()),
+                "a checkpoint",
+            )
+        })
+        .collect();
+    for one in &mut saving {
+        assert!(one.wait().success(), "a checkpoint among others");
+    }
+    assert_eq!(bench.images_of_job().len(), 4);
+    assert_eq!(bench.finish(), expected, "against native");
 }

@@ -8,7 +8,7 @@
 //! reopens the gate, releases the threads and leaves the previous image as it was.
 
 use crate::job::Job;
-use crate::{descriptors, device_data, fault, report, scheduling, summary};
+use crate::{descriptors, device_data, fault, meanwhile, report, scheduling, summary};
 use lower_half::config::Compress;
 use lower_half::facts::{self, JobFacts, Machine};
 use lower_half::faults::Phase;
@@ -205,7 +205,8 @@ fn save(
     let state = parked.state();
     let upper = upper_ranges();
     let plan = memory::plan(&upper, &[]).map_err(Failure::found)?;
-    let table = fds::capture(&descriptors::is_ours, &job.streams).map_err(Failure::found)?;
+    let table = meanwhile::quietly(|| fds::capture(&descriptors::is_ours, &job.streams));
+    let table = table.map_err(Failure::found)?;
     let (stats, each) = plan
         .save(writer, &mut |done, total| progress("host", done, total))
         .map_err(Failure::failed)?;

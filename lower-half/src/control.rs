@@ -3,20 +3,23 @@
 //!
 //! It is a lower-half thread with every signal blocked. Requests are served one
 //! after the other, so two checkpoints never overlap; a client that does not read
-//! is not waited for.
+//! is not waited for. While it is busy, [`crate::meanwhile`] answers.
 #![allow(unsafe_code, reason = "signal masks and peer credentials")]
 
 use crate::checkpoint::{self, Failure};
 use crate::claim::Claim;
 use crate::job::Job;
+use crate::meanwhile::{Meanwhile, Waiting};
 use crate::{report, scheduling};
 use anyhow::{Context, Result};
-use lower_half::protocol::{Reply, Request, socket_dir};
+use lower_half::protocol::{CheckpointReport, Reply, Request, socket_dir};
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a checkpoint at an interval may take to quiesce.
@@ -26,13 +29,15 @@ const RETRY: Duration = Duration::from_secs(60);
 /// How long a client may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest request.
-const REQUEST_LIMIT: u64 = 64 << 10;
+pub(crate) const REQUEST_LIMIT: u64 = 64 << 10;
 
 /// The listening socket and its place.
 #[derive(Debug)]
 pub(crate) struct Control {
     listener: UnixListener,
     path: PathBuf,
+    /// Clients that came while it was busy.
+    waiting: VecDeque<Waiting>,
 }
 
 impl Control {
@@ -49,7 +54,13 @@ impl Control {
         listener.set_nonblocking(true)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let claim = Claim::make(job, &path)?;
-        Ok((Self { listener, path }, claim))
+        let waiting = VecDeque::new();
+        let control = Self {
+            listener,
+            path,
+            waiting,
+        };
+        Ok((control, claim))
     }
 
     /// The same for a job that runs already.
@@ -67,6 +78,20 @@ impl Control {
         })
     }
 
+    /// Does `work` while others are told that the job is busy with `what`.
+    pub(crate) fn busy<R>(
+        &mut self,
+        job: &'static Job,
+        what: &'static str,
+        work: impl FnOnce() -> R,
+    ) -> R {
+        let meanwhile = Meanwhile::begin(job, &self.listener, what);
+        let result = work();
+        self.waiting
+            .extend(meanwhile.map(Meanwhile::end).unwrap_or_default());
+        result
+    }
+
     /// Checkpoints at intervals go on also while there is no socket: its folder may
     /// be gone (a logout), its disk full, or every descriptor in use.
     fn serve(self, job: &'static Job) {
@@ -74,14 +99,25 @@ impl Control {
         let mut control = Some(self);
         let mut due = next();
         loop {
-            let event = match &control {
+            let event = match &mut control {
                 Some(control) => control.wait(due),
                 None => wait_without_socket(due),
             };
             match event {
-                Wait::Client(stream) => serve_client(job, stream),
+                Wait::Client(client) => {
+                    if let Some(control) = &mut control
+                        && let Err(error) = control.converse(job, client)
+                    {
+                        tracing::debug!("a client left: {error:#}");
+                    }
+                }
                 Wait::Due => {
-                    take_by_interval(job);
+                    match &mut control {
+                        Some(control) => {
+                            control.busy(job, "checkpoint", || take_by_interval(job));
+                        }
+                        None => take_by_interval(job),
+                    }
                     due = next();
                     control = control.or_else(|| Self::reopen(job).ok());
                 }
@@ -98,8 +134,11 @@ impl Control {
         }
     }
 
-    fn wait(&self, due: Option<Instant>) -> Wait {
+    fn wait(&mut self, due: Option<Instant>) -> Wait {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        if let Some(client) = self.waiting.pop_front() {
+            return Wait::Client(client);
+        }
         loop {
             let timeout = match due {
                 None => PollTimeout::from(60_000_u16),
@@ -125,7 +164,10 @@ impl Control {
                     return Wait::Lost;
                 }
                 Ok(_) => match self.listener.accept() {
-                    Ok((stream, _)) => return Wait::Client(stream),
+                    Ok((stream, _)) => {
+                        let request = None;
+                        return Wait::Client(Waiting { stream, request });
+                    }
                     Err(error)
                         if matches!(
                             error.kind(),
@@ -157,21 +199,27 @@ fn wait_without_socket(due: Option<Instant>) -> Wait {
 }
 
 enum Wait {
-    Client(UnixStream),
+    Client(Waiting),
     Due,
     Lost,
 }
 
 /// Starts a lower-half thread that no signal interrupts.
 pub(crate) fn spawn_quiet(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    spawn_quiet_joined(name, body).map(drop)
+}
+
+/// The same, to be waited for.
+pub(crate) fn spawn_quiet_joined<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
     let old = nix::sys::signal::SigSet::all()
         .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK)
         .context("cannot block signals")?;
     let started = std::thread::Builder::new().name(name.into()).spawn(body);
     old.thread_set_mask().context("cannot unblock signals")?;
-    started
-        .map(drop)
-        .with_context(|| format!("cannot start the thread {name}"))
+    started.with_context(|| format!("cannot start the thread {name}"))
 }
 
 fn take_by_interval(job: &Job) {
@@ -189,13 +237,8 @@ fn take_by_interval(job: &Job) {
     }
 }
 
-fn serve_client(job: &Job, stream: UnixStream) {
-    if let Err(error) = converse(job, &stream) {
-        tracing::debug!("a client left: {error:#}");
-    }
-}
-
-fn converse(job: &Job, stream: &UnixStream) -> Result<()> {
+/// Refuses a client that is somebody else's.
+pub(crate) fn check_peer(stream: &UnixStream) -> Result<()> {
     let peer = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)?;
     let own = nix::unistd::geteuid().as_raw();
     anyhow::ensure!(
@@ -203,50 +246,70 @@ fn converse(job: &Job, stream: &UnixStream) -> Result<()> {
         "peer has uid {}",
         peer.uid()
     );
+    Ok(())
+}
+
+fn read_request(stream: &UnixStream) -> Result<serde_json::Result<Request>> {
+    check_peer(stream)?;
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
     let mut line = String::new();
     BufReader::new(stream.take(REQUEST_LIMIT)).read_line(&mut line)?;
-    let reply = match serde_json::from_str(&line) {
-        Ok(Request::Status) => Reply::Status(job.status()),
-        Ok(Request::Checkpoint { kill, deadline_ms }) => {
-            stream.set_nonblocking(true)?;
-            let deadline = after(Duration::from_millis(deadline_ms));
-            let mut last: Option<Instant> = None;
-            let result = checkpoint::run(job, kill, deadline, &mut |phase, done, total| {
-                if last.is_none_or(|at| at.elapsed() > Duration::from_millis(50)) {
-                    last = Some(Instant::now());
-                    let _ = send(
-                        stream,
-                        &Reply::Progress {
-                            phase: phase.into(),
-                            done,
-                            total,
-                        },
-                    );
-                }
-            });
-            stream.set_nonblocking(false)?;
-            stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
-            match result {
-                Ok(done) => {
-                    let _ = send(stream, &Reply::Done(done));
-                    if kill {
-                        let _ = stream.shutdown(std::net::Shutdown::Both);
-                        job.end_after_checkpoint();
+    Ok(serde_json::from_str(&line))
+}
+
+impl Control {
+    fn converse(&mut self, job: &'static Job, client: Waiting) -> Result<()> {
+        let stream = &client.stream;
+        let request = match client.request {
+            Some(request) => Ok(request),
+            None => read_request(stream)?,
+        };
+        let reply = match request {
+            Ok(Request::Status) => Reply::Status(job.status()),
+            Ok(Request::Checkpoint { kill, deadline_ms }) => {
+                let deadline = after(Duration::from_millis(deadline_ms));
+                stream.set_nonblocking(true)?;
+                let result = self.busy(job, "checkpoint", || save(job, stream, kill, deadline));
+                stream.set_nonblocking(false)?;
+                stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
+                match result {
+                    Ok(done) => {
+                        let _ = send(stream, &Reply::Done(done));
+                        if kill {
+                            let _ = stream.shutdown(std::net::Shutdown::Both);
+                            job.end_after_checkpoint();
+                        }
+                        return Ok(());
                     }
-                    return Ok(());
+                    Err(Failure { reasons, refused }) => Reply::Failed { reasons, refused },
                 }
-                Err(Failure { reasons, refused }) => Reply::Failed { reasons, refused },
             }
+            Err(error) => Reply::Failed {
+                reasons: vec![format!("the request was not understood: {error}")],
+                refused: true,
+            },
+        };
+        stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
+        send(stream, &reply)
+    }
+}
+
+/// A checkpoint whose progress a client hears.
+fn save(
+    job: &Job,
+    stream: &UnixStream,
+    kill: bool,
+    deadline: Instant,
+) -> Result<CheckpointReport, Failure> {
+    let mut last: Option<Instant> = None;
+    checkpoint::run(job, kill, deadline, &mut |phase, done, total| {
+        if last.is_none_or(|at| at.elapsed() > Duration::from_millis(50)) {
+            last = Some(Instant::now());
+            let phase = phase.into();
+            let _ = send(stream, &Reply::Progress { phase, done, total });
         }
-        Err(error) => Reply::Failed {
-            reasons: vec![format!("the request was not understood: {error}")],
-            refused: true,
-        },
-    };
-    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
-    send(stream, &reply)
+    })
 }
 
 /// The moment after so much time; a client may ask for more than a clock can tell.
@@ -255,7 +318,7 @@ fn after(time: Duration) -> Instant {
     Instant::now() + time.min(FAR)
 }
 
-fn send(mut stream: &UnixStream, reply: &Reply) -> Result<()> {
+pub(crate) fn send(mut stream: &UnixStream, reply: &Reply) -> Result<()> {
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     // A line that does not fit is dropped whole: only progress is sent unblocked,

@@ -4,10 +4,11 @@
 use crate::layout::Layout;
 use crate::processes::ProcessTable;
 use lower_half::config::{Bytes, Device, JobOptions};
-use lower_half::protocol::JobStatus;
+use lower_half::protocol::{Activity, JobStatus};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use transparent_core::fds::StandardStreams;
 
 /// Exit status of a job that `checkpoint --kill` ended: Slurm's RequeueExit and
@@ -37,6 +38,8 @@ pub(crate) struct Job {
     pub(crate) root_pid: Option<u32>,
     /// What descriptors 0 to 2 were when this process began.
     pub(crate) streams: StandardStreams,
+    /// When this process took the job up.
+    pub(crate) began: Instant,
     /// Committed checkpoints of this process.
     pub(crate) checkpoints: AtomicU64,
     /// The newest of them. Never held across a call that can block.
@@ -71,6 +74,20 @@ impl Job {
 
     /// Answers `gpuckpt status`.
     pub(crate) fn status(&self) -> JobStatus {
+        let status = JobStatus {
+            obstacles: crate::checkpoint::obstacles(self),
+            ..self.status_while(Activity {
+                what: "start".into(),
+                seconds: self.began.elapsed().as_secs_f64(),
+            })
+        };
+        // It is being loaded until it has a thread.
+        let doing = status.doing.filter(|_| status.threads == 0);
+        JobStatus { doing, ..status }
+    }
+
+    /// The same while it is busy: what must not be looked at meanwhile is left out.
+    pub(crate) fn status_while(&self, doing: Activity) -> JobStatus {
         JobStatus {
             name: self.options.name.clone(),
             pid: std::process::id() as i32,
@@ -83,8 +100,9 @@ impl Job {
                 .lock()
                 .map(|image| image.clone())
                 .unwrap_or_default(),
-            obstacles: crate::checkpoint::obstacles(self),
+            obstacles: Vec::new(),
             restarted: self.restarted,
+            doing: Some(doing),
         }
     }
 

@@ -16,6 +16,7 @@ mod fault;
 mod hooks;
 mod job;
 mod layout;
+mod meanwhile;
 mod processes;
 mod report;
 mod restart;

@@ -91,6 +91,18 @@ pub struct JobStatus {
     pub obstacles: Vec<String>,
     /// True when this process was made by a restart.
     pub restarted: bool,
+    /// What keeps it busy; obstacles are not looked for meanwhile.
+    #[serde(default)]
+    pub doing: Option<Activity>,
+}
+
+/// Something that a job does for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Activity {
+    /// `start`, `checkpoint` or `restart`.
+    pub what: String,
+    /// For how long it has been doing so.
+    pub seconds: f64,
 }
 
 /// `DIR/NAME/job.json`: who runs under this name. Stale when the process is gone

@@ -20,6 +20,7 @@ use lower_half::facts::{self, JobFacts, Machine};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 use transparent_core::fds::StandardStreams;
 use transparent_core::image::{ImageReader, SectionKind};
 use transparent_core::{attributes, fds, memory};
@@ -56,24 +57,18 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
         restarted: true,
         processes: ProcessTable::create()?,
         root_pid: Some(std::process::id()),
+        began: Instant::now(),
         checkpoints: AtomicU64::new(0),
         last_image: Default::default(),
         streams: StandardStreams::observe(),
         options,
     }));
-    let (control, claim) = Control::open(job)?;
+    let (mut control, claim) = Control::open(job)?;
     report::hold();
     fds::restore(&table, rule(files), &descriptors::is_ours)
         .context("cannot restore the descriptors")?;
     start::init_device(job);
-    if job.has_device() {
-        device_data::restore_log(&image)?;
-    }
-    memory::restore(&image, &mut |_, _| {}).context("cannot restore host memory")?;
-    if job.has_device() {
-        interposer::restore_host().context("cannot register host memory with the driver")?;
-        device_data::restore_contents(&image)?;
-    }
+    control.busy(job, "restart", || restore_memory(job, &image))?;
     let restored = upper_half::restore(state, LowerHooks::leak(job), restore_host_thread(job))
         .map_err(|error| anyhow!(error))?;
     // Before limits bind that the job may have set when it had all its threads.
@@ -85,6 +80,19 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
     claim.keep();
     report::let_go();
     restored.resume()
+}
+
+/// The device, host memory, and what is in the device's: what takes long.
+fn restore_memory(job: &Job, image: &ImageReader) -> Result<()> {
+    if job.has_device() {
+        device_data::restore_log(image)?;
+    }
+    memory::restore(image, &mut |_, _| {}).context("cannot restore host memory")?;
+    if job.has_device() {
+        interposer::restore_host().context("cannot register host memory with the driver")?;
+        device_data::restore_contents(image)?;
+    }
+    Ok(())
 }
 
 /// What each thread's host does before its thread runs.

@@ -12,6 +12,7 @@ use lower_half::handover;
 use std::convert::Infallible;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 use transparent_core::fds::StandardStreams;
 use upper_half::Program;
 
@@ -85,6 +86,7 @@ fn launch(
         restarted: false,
         processes,
         root_pid: is_root.then(std::process::id),
+        began: Instant::now(),
         checkpoints: AtomicU64::new(0),
         last_image: Default::default(),
         streams: StandardStreams::observe(),
