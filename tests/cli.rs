@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread::{self, JoinHandle};
 use tempfile::TempDir;
+use transparent_core::fds;
 use transparent_core::image::{Compression, SectionKind, Store};
 
 /// An installation whose `gpuckpt-lower` is the script `lower`.
@@ -385,6 +386,10 @@ fn image(it: &Installation, name: &str) -> PathBuf {
     let writer = store.create(Compression::None).unwrap();
     writer
         .put_bincode(JOB, SectionKind::JOB, JOB_VERSION, &facts)
+        .unwrap();
+    let descriptors = fds::FdTable::default();
+    writer
+        .put_bincode(fds::SECTION, SectionKind::FDS, fds::VERSION, &descriptors)
         .unwrap();
     writer
         .put_bytes("payload", SectionKind::UPPER, 1, &[3; 5000])

@@ -382,9 +382,14 @@ fn status_tells_what_a_job_is_doing() {
 fn a_job_that_has_ended_can_be_continued() {
     let mut bench = bench();
     let folder = bench.images.display().to_string();
-    let before = bench.ask(&["status"]).out;
+    // Jobs of others are seen by their sockets.
+    let alone = |bench: &Bench| {
+        let mut status = bench.gpuckpt(&["status"]);
+        let answer = bench.answer(status.env("XDG_RUNTIME_DIR", bench.path("run")), "status");
+        answer.expect_success("status").out
+    };
     assert_eq!(
-        before,
+        alone(&bench),
         format!("no job is running: there is no folder {folder}\n")
     );
     bench.launch();
@@ -406,7 +411,7 @@ fn a_job_that_has_ended_can_be_continued() {
             );
         }
     }
-    let said = bench.ask(&["status"]).expect_success("status").out;
+    let said = alone(&bench);
     assert!(
         said.contains(&format!("`gpuckpt restart {name}` continues")),
         "{said}"
@@ -422,15 +427,18 @@ fn checkpoints_wait_for_each_other() {
     assert!(bench.wait_ready() && bench.wait_for_progress(0));
     let name = bench.name();
     let mut saving: Vec<_> = (0..4)
-        .map(|_| {
-            Process::spawn(
-                bench.gpuckpt(&["checkpoint", name]).stdout(Stdio::null()),
-                "a checkpoint",
-            )
+        .map(|number| {
+            let errors = bench.path(&format!("saving-{number}"));
+            let mut command = bench.gpuckpt(&["checkpoint", name]);
+            command.stdout(Stdio::null());
+            command.stderr(std::fs::File::create(&errors).expect("a file"));
+            (Process::spawn(&mut command, "a checkpoint"), errors)
         })
         .collect();
-    for one in &mut saving {
-        assert!(one.wait().success(), "a checkpoint among others");
+    for (one, errors) in &mut saving {
+        let status = one.wait();
+        let said = std::fs::read_to_string(errors).expect("what it said");
+        assert!(status.success(), "a checkpoint among others: {said}");
     }
     assert_eq!(bench.images_of_job().len(), 4);
     assert_eq!(bench.finish(), expected, "against native");
