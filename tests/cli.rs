@@ -474,7 +474,7 @@ fn inspect_shows_images_that_have_no_summary() {
     let object: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         object["sections"].as_array().map(Vec::len),
-        Some(2),
+        Some(3),
         "{object}"
     );
     assert!(stdout(&it.gpuckpt(&["inspect", "a"])).contains("payload"));

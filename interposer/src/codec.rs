@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn whatever_was_written_is_read() {
-        for len in [0, 1, 4095, 4096, 4097, 70_000, 1 << 20, 17 << 20] {
+        for len in [0, 1, 4095, 4096, 4097, 70_000, (1 << 20) + 1] {
             let value = (vec![1_u8; len], "x".repeat(len), vec![0_u64; len / 8]);
             assert_eq!(decode(&bytes(&value)), Ok(value), "{len}");
         }

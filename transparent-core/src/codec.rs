@@ -2,8 +2,8 @@
 //! configuration (little endian, variable-length integers) and a limit on what a
 //! decoder may claim.
 //!
-//! Decoding never panics and never takes more than [`LIMIT`] bytes, whatever the
-//! input; bytes left over are an error.
+//! Decoding never panics and never takes more memory than a multiple of the input's
+//! length, at most [`LIMIT`], whatever lengths stand in it; bytes left over are an error.
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -39,7 +39,26 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// # Errors
 /// Malformed, oversized or left-over input.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let config = bincode::config::standard().with_limit::<LIMIT>();
+    // The limit is part of the configuration's type: the ladder of `most`, step by step.
+    match most(bytes.len()) {
+        0x1_0000 => within::<T, 0x1_0000>(bytes),
+        0x10_0000 => within::<T, 0x10_0000>(bytes),
+        0x100_0000 => within::<T, 0x100_0000>(bytes),
+        0x1000_0000 => within::<T, 0x1000_0000>(bytes),
+        _ => within::<T, LIMIT>(bytes),
+    }
+}
+
+/// The claim that bytes of this number are allowed. A value claims at most sixteen times
+/// its bytes (a number of sixteen that is written as one); steps of sixteen follow.
+fn most(len: usize) -> usize {
+    const STEPS: [usize; 4] = [0x1_0000, 0x10_0000, 0x100_0000, 0x1000_0000];
+    let step = STEPS.into_iter().find(|step| len <= step / 16);
+    step.unwrap_or(LIMIT)
+}
+
+fn within<T: DeserializeOwned, const MOST: usize>(bytes: &[u8]) -> Result<T, CodecError> {
+    let config = bincode::config::standard().with_limit::<MOST>();
     let (value, used) = bincode::serde::decode_from_slice(bytes, config)
         .map_err(|e| CodecError::Decode(e.to_string()))?;
     match bytes.len() - used {
@@ -61,6 +80,17 @@ mod tests {
             decode::<(u32, String)>(&bytes),
             Err(CodecError::LeftOver(1))
         ));
+    }
+
+    #[test]
+    fn whatever_was_written_is_read() {
+        for len in [0, 1, 4095, 4096, 4097, 70_000, (1 << 20) + 1] {
+            let value = (vec![1_u8; len], "x".repeat(len), vec![0_u64; len / 8]);
+            let again: (Vec<u8>, String, Vec<u64>) = decode(&encode(&value).unwrap()).unwrap();
+            assert!(again == value, "{len}");
+        }
+        let wide = vec![0_u128; 1000];
+        assert_eq!(decode::<Vec<u128>>(&encode(&wide).unwrap()).unwrap(), wide);
     }
 
     #[test]
