@@ -34,18 +34,42 @@ impl Since {
     }
 }
 
-/// What the clocks of the processors said, as seen by one thread that visits them;
-/// its affinity is as before when this is dropped.
+/// What the clocks of some processors said not long ago.
 #[derive(Default)]
 pub(crate) struct Clocks {
     /// Processor, and CLOCK_MONOTONIC when its clock was zero.
-    seen: Vec<(usize, Option<i64>)>,
-    affinity: Option<Vec<u8>>,
+    seen: Vec<(usize, i64)>,
 }
 
 impl Clocks {
+    /// Looks at the clocks of the processors on which these threads last ran: the
+    /// calling thread runs on one after the other, which takes its time.
+    pub(crate) fn of(threads: &[i32]) -> Self {
+        const LONG_ENOUGH: u64 = 50_000_000;
+        let begun = sys::monotonic();
+        let mut clocks = Self::default();
+        let mut affinity = None;
+        for tid in threads {
+            let stat = fs::read_to_string(format!("/proc/self/task/{tid}/stat"));
+            let Some(processor) = stat.ok().as_deref().and_then(processor) else {
+                continue;
+            };
+            if clocks.zero(processor).is_some() || sys::monotonic() - begun > LONG_ENOUGH {
+                continue;
+            }
+            affinity.get_or_insert_with(|| sys::affinity(0));
+            if let Some(zero) = look(processor) {
+                clocks.seen.push((processor, zero));
+            }
+        }
+        if let Some(mask) = affinity {
+            sys::set_affinity(&mask);
+        }
+        clocks
+    }
+
     /// Since when the thread, which was seen to be blocked, has been so.
-    pub(crate) fn since(&mut self, tid: i32) -> Option<Since> {
+    pub(crate) fn since(&self, tid: i32) -> Option<Since> {
         let task = format!("/proc/self/task/{tid}");
         let (at, times) = last_ran(&fs::read_to_string(format!("{task}/sched")).ok()?)?;
         let processor = processor(&fs::read_to_string(format!("{task}/stat")).ok()?)?;
@@ -54,38 +78,23 @@ impl Clocks {
     }
 
     /// CLOCK_MONOTONIC when the processor's clock was zero.
-    fn zero(&mut self, processor: usize) -> Option<i64> {
-        if let Some((_, zero)) = self.seen.iter().find(|(p, _)| *p == processor) {
-            return *zero;
-        }
-        let zero = self.look(processor);
-        self.seen.push((processor, zero));
-        zero
-    }
-
-    fn look(&mut self, processor: usize) -> Option<i64> {
-        if self.affinity.is_none() {
-            self.affinity = Some(sys::affinity(0));
-        }
-        let mut mask = vec![0u8; (processor / 64 + 1) * 8];
-        mask[processor / 8] |= 1 << (processor % 8);
-        if !sys::set_affinity(&mask) {
-            return None;
-        }
-        // A thread that begins to run gets the clock's present value.
-        sys::sleep_a_moment();
-        let text = fs::read_to_string("/proc/thread-self/sched").ok()?;
-        let (ran, _) = last_ran(&text)?;
-        i64::try_from(sys::monotonic()).ok()?.checked_sub(ran)
+    fn zero(&self, processor: usize) -> Option<i64> {
+        let clock = self.seen.iter().find(|(p, _)| *p == processor);
+        clock.map(|(_, zero)| *zero)
     }
 }
 
-impl Drop for Clocks {
-    fn drop(&mut self) {
-        if let Some(mask) = &self.affinity {
-            sys::set_affinity(mask);
-        }
+fn look(processor: usize) -> Option<i64> {
+    let mut mask = vec![0u8; (processor / 64 + 1) * 8];
+    mask[processor / 8] |= 1 << (processor % 8);
+    if !sys::set_affinity(&mask) {
+        return None;
     }
+    // A thread that begins to run gets the clock's present value.
+    sys::sleep_a_moment();
+    let text = fs::read_to_string("/proc/thread-self/sched").ok()?;
+    let (ran, _) = last_ran(&text)?;
+    i64::try_from(sys::monotonic()).ok()?.checked_sub(ran)
 }
 
 /// When the thread last ran, in nanoseconds of its processor's clock, and how often it
@@ -136,13 +145,11 @@ mod tests {
         });
         let (tid, began) = told.recv().expect("the thread");
         std::thread::sleep(std::time::Duration::from_millis(80));
-        let mut clocks = Clocks::default();
         let before = sys::affinity(0);
-        let Some(since) = clocks.since(tid) else {
+        let Some(since) = Clocks::of(&[tid]).since(tid) else {
             assert!(!std::path::Path::new("/proc/self/sched").exists());
             return;
         };
-        drop(clocks);
         assert_eq!(before, sys::affinity(0));
         let late = since.at as i64 - began as i64;
         assert!((-1_000_000..50_000_000).contains(&late), "{late} ns");

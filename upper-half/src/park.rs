@@ -97,6 +97,7 @@ pub struct Parked {
 /// [`ParkError::Deadline`] names each thread that did not come to rest.
 pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
     let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
+    let clocks = look_at_clocks();
     let epoch = EPOCH.fetch_add(1, SeqCst) + 1;
     let parked = Parked {
         epoch,
@@ -105,7 +106,7 @@ pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
     let mut round = 0u32;
     loop {
         let events = EVENTS.load(SeqCst);
-        let (total, missing) = ask_all(epoch, round);
+        let (total, missing) = ask_all(epoch, round, &clocks);
         if missing == 0 {
             COLLECTED.store(0, SeqCst);
             COLLECT.store(epoch, SeqCst);
@@ -148,11 +149,10 @@ pub fn preflight() -> Vec<Refusal> {
 ///
 /// In the first rounds only threads that are seen to be blocked get the signal: of one
 /// that blocks just before it comes, the call might not be known.
-fn ask_all(epoch: u32, round: u32) -> (usize, usize) {
+fn ask_all(epoch: u32, round: u32, clocks: &Clocks) -> (usize, usize) {
     const AGAIN: u32 = 20;
     const PATIENT: u32 = 5;
     let pid = sys::getpid() as i32;
-    let mut clocks = Clocks::default();
     let list = threads::lock();
     let mut missing = 0;
     for record in &list.list {
@@ -170,7 +170,7 @@ fn ask_all(epoch: u32, round: u32) -> (usize, usize) {
         let delivered = record.delivered.load(Relaxed);
         let sample = Sample {
             delivered,
-            ..observe(tid, &mut clocks)
+            ..observe(tid, clocks)
         };
         if !sample.blocked && round < PATIENT {
             continue;
@@ -184,10 +184,25 @@ fn ask_all(epoch: u32, round: u32) -> (usize, usize) {
     (list.list.len(), missing)
 }
 
+fn waits_without_rest(sample: &Sample) -> bool {
+    sample.blocked && reissue::tells_no_rest(sample.nr, &sample.args)
+}
+
+/// The clocks of the processors of threads of which it will matter since when they have
+/// been blocked: before anybody stands and waits for that.
+fn look_at_clocks() -> Clocks {
+    let threads = threads::threads();
+    let waiting = threads.iter().map(|t| t.tid);
+    let waiting: Vec<i32> = waiting
+        .filter(|tid| waits_without_rest(&sample(*tid)))
+        .collect();
+    Clocks::of(&waiting)
+}
+
 /// Where the kernel has the thread blocked, and since when if that is needed.
-fn observe(tid: i32, clocks: &mut Clocks) -> Sample {
+fn observe(tid: i32, clocks: &Clocks) -> Sample {
     let seen = sample(tid);
-    if !seen.blocked || !reissue::tells_no_rest(seen.nr, &seen.args) {
+    if !waits_without_rest(&seen) {
         return seen;
     }
     // To find out takes so long that the thread must be looked at again.
