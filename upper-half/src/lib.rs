@@ -30,6 +30,7 @@ mod program;
 mod record;
 mod reissue;
 mod rewind;
+mod sample;
 mod signal;
 mod site;
 mod stack;

@@ -11,8 +11,9 @@ use crate::abi::{PARK_COOKIE, PARK_SIGNAL};
 use crate::arch::{self, Frame};
 use crate::blocked::Clocks;
 use crate::probe::Refusal;
-use crate::record::{PARK_REQUEST, Record, Sample};
+use crate::record::{PARK_REQUEST, Record};
 use crate::rewind::{self, Interrupted};
+use crate::sample::{self, Sample};
 use crate::sys::{self, SigInfo};
 use crate::{reissue, state, threads};
 use std::fs;
@@ -97,7 +98,7 @@ pub struct Parked {
 /// [`ParkError::Deadline`] names each thread that did not come to rest.
 pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
     let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
-    let clocks = look_at_clocks();
+    let clocks = sample::look_at_clocks();
     let epoch = EPOCH.fetch_add(1, SeqCst) + 1;
     let parked = Parked {
         epoch,
@@ -170,7 +171,7 @@ fn ask_all(epoch: u32, round: u32, clocks: &Clocks) -> (usize, usize) {
         let delivered = record.delivered.load(Relaxed);
         let sample = Sample {
             delivered,
-            ..observe(tid, clocks)
+            ..sample::observe(tid, clocks)
         };
         if !sample.blocked && round < PATIENT {
             continue;
@@ -182,59 +183,6 @@ fn ask_all(epoch: u32, round: u32, clocks: &Clocks) -> (usize, usize) {
         sys::queue_to_thread(pid, tid, &SigInfo::queued(PARK_SIGNAL, pid, PARK_COOKIE));
     }
     (list.list.len(), missing)
-}
-
-fn waits_without_rest(sample: &Sample) -> bool {
-    sample.blocked && reissue::tells_no_rest(sample.nr, &sample.args)
-}
-
-/// The clocks of the processors of threads of which it will matter since when they have
-/// been blocked: before anybody stands and waits for that.
-fn look_at_clocks() -> Clocks {
-    let threads = threads::threads();
-    let waiting = threads.iter().map(|t| t.tid);
-    let waiting: Vec<i32> = waiting
-        .filter(|tid| waits_without_rest(&sample(*tid)))
-        .collect();
-    Clocks::of(&waiting)
-}
-
-/// Where the kernel has the thread blocked, and since when if that is needed.
-fn observe(tid: i32, clocks: &Clocks) -> Sample {
-    let seen = sample(tid);
-    if !waits_without_rest(&seen) {
-        return seen;
-    }
-    // To find out takes so long that the thread must be looked at again.
-    let since = clocks.since(tid).unwrap_or_default();
-    Sample {
-        since,
-        ..sample(tid)
-    }
-}
-
-/// Where the kernel has the thread blocked, if it has.
-fn sample(tid: i32) -> Sample {
-    let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).unwrap_or_default();
-    let mut words = text.split_ascii_whitespace();
-    let hex = |w: &str| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok();
-    let mut parse = || {
-        let nr = words.next()?.parse::<i64>().ok().filter(|nr| *nr >= 0)?;
-        let mut args = [0u64; 6];
-        for argument in &mut args {
-            *argument = hex(words.next()?)?;
-        }
-        let (sp, pc) = (hex(words.next()?)?, hex(words.next()?)?);
-        Some(Sample {
-            blocked: true,
-            nr,
-            sp,
-            pc,
-            args,
-            ..Sample::default()
-        })
-    };
-    parse().unwrap_or_default()
 }
 
 /// Those that are not parked, with what they do.

@@ -5,9 +5,9 @@
 //! park slot once `parked` says that the thread waits there.
 #![allow(unsafe_code, reason = "records are found through GS")]
 
-use crate::arch::{self, Frame, FrameCopy};
-use crate::blocked::Since;
+use crate::arch::{self, FrameCopy};
 use crate::park::ParkSlot;
+use crate::sample::Sample;
 use crate::signal::Actions;
 use crate::transfer::PieceLists;
 use std::cell::UnsafeCell;
@@ -95,28 +95,6 @@ const _: () = assert!(offset_of!(Record, last_rip) == 64);
 const _: () = assert!(offset_of!(Record, last_sp) == 72);
 const _: () = assert!(offset_of!(Record, last_tsc) == 80);
 const _: () = assert!(offset_of!(Record, delivered) == 88);
-
-/// What `/proc/self/task/TID/syscall` said before the park signal was sent.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Sample {
-    /// The thread was blocked in `nr`.
-    pub(crate) blocked: bool,
-    pub(crate) nr: i64,
-    pub(crate) sp: u64,
-    pub(crate) pc: u64,
-    pub(crate) args: [u64; 6],
-    /// Since when, where that matters and is known.
-    pub(crate) since: Since,
-    /// `Record::delivered` at that time.
-    pub(crate) delivered: u64,
-}
-
-impl Sample {
-    /// True when `frame` is what the blocked call left.
-    pub(crate) fn is_of(&self, frame: &Frame) -> bool {
-        self.blocked && self.pc == frame.rip && self.sp == frame.rsp && self.args == frame.args()
-    }
-}
 
 impl Record {
     /// A record for a thread that does not run yet.
