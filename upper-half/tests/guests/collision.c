@@ -1,11 +1,14 @@
 /* Children after a restart: the kernel may give one the id by which the program
- * knows itself. Says how often that happened. */
+ * knows itself or a thread. Says when that happened. */
 #include "guest.h"
 #include <spawn.h>
 #include <sys/wait.h>
 
 extern char **environ;
+#define THREADS 12
 static int collisions;
+static volatile int tids[THREADS];
+static const struct timespec while_saved = {0, 300000000};
 
 struct report { int id, real, parent, group; };
 
@@ -26,7 +29,8 @@ static void report(int fd)
 	CHECK(write(fd, &mine, sizeof mine) == sizeof mine);
 }
 
-static void check(int child, int from)
+/* Looks at a child from its birth to its end; the kernel's id of it. */
+static int check(int child, int from)
 {
 	struct report its;
 	siginfo_t info, end;
@@ -43,6 +47,17 @@ static void check(int child, int from)
 	CHECK(waitpid(child, &status, 0) == child && status == 0);
 	CHECK(kill(child, 0) == -1 && errno == ESRCH);
 	collisions += its.real == getpid();
+	for (int i = 0; i < THREADS; i++)
+		collisions += its.real == tids[i];
+	return its.real;
+}
+
+static void *idle(void *argument)
+{
+	nanosleep(&while_saved, NULL);
+	*(volatile int *)argument = syscall(SYS_gettid);
+	for (;;)
+		pause();
 }
 
 int main(int argc, char **argv)
@@ -56,25 +71,30 @@ int main(int argc, char **argv)
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	struct timespec t = {0, 300000000};
-	nanosleep(&t, NULL); /* saved here */
+	for (int i = 0; i < THREADS; i++) {
+		pthread_t t;
+		CHECK(pthread_create(&t, NULL, idle, (void *)&tids[i]) == 0);
+	}
+	nanosleep(&while_saved, NULL);
+	for (int i = 0; i < THREADS; i++)
+		while (tids[i] == 0)
+			usleep(1000);
 	CHECK(pipe(fds) == 0);
 	char number[16];
 	snprintf(number, sizeof number, "%d", fds[1]);
 	char *spawned[] = {argv[0], number, "child", NULL};
-	for (int i = 0; i < 40; i++) {
-		int child = fork();
-		if (child == 0) {
+	/* The kernel's ids go up: until they have passed those of the program. */
+	int last = getpid() + 3 * THREADS, first_spawned = argc > 1 ? last : getpid() - 20;
+	for (int i = 0, real = 0; i < 5000 && real < last; i++) {
+		int child;
+		if (real >= first_spawned) {
+			CHECK(posix_spawn(&child, argv[0], NULL, NULL, spawned, environ) == 0);
+		} else if ((child = fork()) == 0) {
 			report(fds[1]);
 			_exit(failures);
 		}
-		check(child, fds[0]);
+		real = check(child, fds[0]);
 	}
-	for (int i = 0; i < (argc > 1 ? 0 : 40); i++) {
-		int child;
-		CHECK(posix_spawn(&child, argv[0], NULL, NULL, spawned, environ) == 0);
-		check(child, fds[0]);
-	}
-	printf("collisions: %d\n", collisions);
+	puts(collisions ? "collided" : "did not collide");
 	return finish();
 }
