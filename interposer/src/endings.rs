@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_micros(20);
 pub(crate) struct Endings {
     asking: AtomicBool,
     ending: AtomicUsize,
+    /// Ends of contexts so far: each takes events of ours along.
+    contexts: AtomicUsize,
 }
 
 /// An end on its way.
@@ -69,6 +71,13 @@ impl Endings {
             std::thread::sleep(PAUSE);
         }
         Some(question)
+    }
+}
+
+impl Endings {
+    /// How many contexts have ended. To be called with a [`Question`] held.
+    pub(crate) fn of_contexts(&self) -> usize {
+        self.contexts.load(SeqCst)
     }
 }
 
@@ -123,6 +132,13 @@ impl Orphans {
         if let Ok(Some(event)) = at_end {
             self.lock().push((context, event));
         }
+    }
+
+    /// All objects of `context` have ended, the events too. A primary context may live on
+    /// under its handle. To be called with an [`Ending`] held.
+    pub(crate) fn context_ended(&self, session: &Session, context: Virtual) {
+        session.endings.contexts.fetch_add(1, SeqCst);
+        self.lock().retain(|&(other, _)| other != context);
     }
 
     /// Held across a fork.

@@ -120,28 +120,31 @@ const LEGACY: u64 = 1;
 const NO_TIMING: u64 = 2;
 
 fn drain_context(session: &Session, context: Virtual, deadline: Instant) -> Result<(), DrainError> {
-    let mut event = None;
+    // An event, and how many contexts had ended when it was made.
+    let mut mark: Option<(u64, usize)> = None;
     let drained = wait(session, "a context", deadline, || {
-        // The context may end between two questions, and takes the event along.
+        let ends = session.endings.of_contexts();
+        // A context may end between two questions, and takes the event along. Which one
+        // it was is not known: at worst an event is left over in a context.
+        mark = mark.filter(|&(_, then)| then == ends);
         if !is_live(session, context) {
-            event = None;
             return CUDA_SUCCESS.0;
         }
-        let made = match event {
-            Some(event) => Ok(event),
-            None => with_current(session, context, mark).and_then(|made| made),
+        let made = match mark {
+            Some((event, _)) => Ok(event),
+            None => with_current(session, context, make_mark).and_then(|made| made),
         };
         made.map_or_else(
             |status| status,
             |made| {
-                event = Some(made);
+                mark = Some((made, ends));
                 driver::call(ids::cuEventQuery, &[made])
             },
         )
     });
-    if let Some(event) = event
+    if let Some((event, then)) = mark
         && let Some(_question) = session.endings.ask(deadline.max(Instant::now() + TIDY))
-        && is_live(session, context)
+        && session.endings.of_contexts() == then
     {
         driver::call(ids::cuEventDestroy_v2, &[event]);
     }
@@ -152,7 +155,7 @@ fn drain_context(session: &Session, context: Virtual, deadline: Instant) -> Resu
 const TIDY: Duration = Duration::from_millis(20);
 
 /// An event behind all work of the current context.
-fn mark() -> Result<u64, u32> {
+fn make_mark() -> Result<u64, u32> {
     let mut event = 0u64;
     let status = driver::call(ids::cuEventCreate, &[out(&mut event), NO_TIMING]);
     if status != CUDA_SUCCESS.0 {

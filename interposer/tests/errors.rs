@@ -330,6 +330,35 @@ extern "C" fn until_released(_: u64) {
     }
 }
 
+/// The marks of such work end with their context, also when that is a primary one, which
+/// keeps its handle: a driver that is asked about them may crash.
+#[test]
+fn marks_of_ended_streams_end_with_their_context() {
+    let strict = [("GPUCKPT_MOCK", "stale-crash")];
+    alone(
+        "marks_of_ended_streams_end_with_their_context",
+        &strict,
+        || {
+            start_callback_thread();
+            let wait = until_released as extern "C" fn(u64) as usize as u64;
+            let soon = || std::time::Instant::now() + std::time::Duration::from_secs(20);
+            for end in ["cuDevicePrimaryCtxReset_v2", "cuDevicePrimaryCtxRelease_v2"] {
+                RELEASED.store(false, std::sync::atomic::Ordering::Release);
+                primary();
+                let stream: u64 = get("cuStreamCreate", &[1]);
+                ok("cuLaunchHostFunc", &[stream, wait, 0]);
+                ok("cuStreamDestroy_v2", &[stream]);
+                RELEASED.store(true, std::sync::atomic::Ordering::Release);
+                ok(end, &[0]);
+                primary();
+                interposer::drain(soon()).unwrap();
+                interposer::resume();
+                ok("cuDevicePrimaryCtxRelease_v2", &[0]);
+            }
+        },
+    );
+}
+
 /// A stream's work goes on when the stream has ended, and belongs to the image.
 #[test]
 fn work_of_streams_that_have_ended_is_drained() {

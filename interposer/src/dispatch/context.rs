@@ -142,6 +142,7 @@ fn emptied(call: &Call, context: Virtual) {
     for handle in dead.into_iter().filter(|&handle| handle != context) {
         session.handles.remove(handle);
     }
+    session.orphans.context_ended(session, context);
     memory::context_ended(session, context);
     crate::host::context_ended(session, context);
 }
