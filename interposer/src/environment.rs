@@ -38,9 +38,10 @@ pub(crate) unsafe fn take(session: &Session, environ: *const *const c_char) {
     }
     // SAFETY: by this function's own contract.
     let application = unsafe { variables(environ) };
-    let found = changes(&application, &own());
-    // With the lock held, so that no fork meets the environment while it changes.
+    // With the lock held, so that no fork meets the environment while it is read or
+    // changed: the child would have the standard library's lock of it for ever.
     let mut kept = session.environment();
+    let found = changes(&application, &own());
     apply(&found);
     kept.extend(found);
 }
