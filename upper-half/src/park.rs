@@ -77,6 +77,9 @@ pub enum ParkError {
         /// All upper threads.
         total: usize,
     },
+    /// The program has no thread yet, or no longer.
+    #[error("the program has no threads: it has not begun to run, or has just ended")]
+    Nobody,
 }
 
 fn describe(waiting: &[Unparked]) -> String {
@@ -95,7 +98,8 @@ pub struct Parked {
 /// thread with all signals blocked.
 ///
 /// # Errors
-/// [`ParkError::Deadline`] names each thread that did not come to rest.
+/// [`ParkError::Deadline`] names each thread that did not come to rest;
+/// [`ParkError::Nobody`]: there was none.
 pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
     let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
     let clocks = sample::look_at_clocks();
@@ -108,7 +112,7 @@ pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
     loop {
         let events = EVENTS.load(SeqCst);
         let (total, missing) = ask_all(epoch, round, &clocks);
-        if missing == 0 {
+        if missing == 0 && total != 0 {
             COLLECTED.store(0, SeqCst);
             COLLECT.store(epoch, SeqCst);
             ring();
@@ -117,6 +121,9 @@ pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
             return Ok(parked);
         }
         if Instant::now() >= deadline {
+            if total == 0 {
+                return Err(ParkError::Nobody);
+            }
             let waiting = unparked(epoch);
             if waiting.is_empty() {
                 continue;
@@ -496,5 +503,17 @@ pub(crate) fn queue_again(slot: &mut ParkSlot) {
     }
     for info in slot.private.drain(..) {
         sys::queue_to_thread(pid, tid, &info);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As for a request that comes while the program is still being loaded.
+    #[test]
+    fn nobody_cannot_be_parked() {
+        let soon = Instant::now() + Duration::from_millis(5);
+        assert!(matches!(park(soon), Err(ParkError::Nobody)));
     }
 }

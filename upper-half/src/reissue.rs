@@ -20,6 +20,7 @@ use crate::arch::{self, Frame};
 use crate::record::Record;
 use crate::signal::OURS;
 use crate::{ids, sys, transfer};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The words above; its layout is known to `vdso.S`.
 #[repr(C)]
@@ -42,7 +43,9 @@ pub(crate) struct Reissue {
     pub(crate) after: u64,
     /// The call's result, where that is not nothing.
     pub(crate) result: i64,
-    spare: [u64; 3],
+    /// How many handlers had begun on the thread when issued.
+    pub(crate) delivered: u64,
+    spare: [u64; 2],
 }
 
 impl Reissue {
@@ -230,7 +233,8 @@ pub(crate) fn prepare(
         mask_and_size: [0, 8],
         after: After::of(nr) as u64,
         result: 0,
-        spare: [0; 3],
+        delivered: record.delivered.load(Relaxed),
+        spare: [0; 2],
     };
     if let Some(argument) = mask_argument(nr)
         && let Some(mask) = mask_of(nr, args[argument])

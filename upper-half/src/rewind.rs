@@ -51,7 +51,9 @@ pub(crate) unsafe fn rewind(record: &Record, frame: &mut Frame) -> Option<Interr
     if frame.rax as i64 == EINTR && site::is_after_syscall(frame.rip) {
         let nr = if sampled {
             site::remember(frame.rip, sample.nr);
-            if record.delivered.load(Relaxed) != sample.delivered {
+            if record.delivered.load(Relaxed) != sample.delivered
+                && just_interrupted_by_application(record, frame)
+            {
                 return None; // the application's own signal ended the call
             }
             sample.nr
@@ -135,6 +137,15 @@ fn just_interrupted_by_application(record: &Record, frame: &Frame) -> bool {
         && time_stamp().wrapping_sub(record.last_tsc) < MOMENT
 }
 
+/// True when a handler of the application's ran since the call was issued, and so ended
+/// it: what interrupts it from then on comes after its end. One that ran just before the
+/// call was made does not count.
+fn handler_ran(record: &Record, frame: &Frame, words: &Reissue) -> bool {
+    let since = record.delivered.load(Relaxed).wrapping_sub(words.delivered);
+    let before = record.last_rip == REISSUE && record.last_sp == frame.rsp;
+    since != 0 && !(since == 1 && before)
+}
+
 /// A thread in a reissued call goes back to the application's own.
 ///
 /// # Safety
@@ -150,18 +161,8 @@ unsafe fn leave_reissue(record: &Record, frame: &mut Frame) -> Option<Interrupte
     let wrote_part = interrupted && itself && part > 0 && cut_short(frame, Some(nr)).is_some();
     if wrote_part {
         done += part as u64;
-    } else if interrupted {
-        // SAFETY: only this thread reads its sample after the signal was sent.
-        let sample = unsafe { *record.sample.get() };
-        let sampled = sample.is_of(frame);
-        let theirs = if sampled {
-            record.delivered.load(Relaxed) != sample.delivered
-        } else {
-            just_interrupted_by_application(record, frame)
-        };
-        if frame.rax as i64 != EINTR || theirs {
-            return None; // finished: it parks in the window and returns by itself
-        }
+    } else if interrupted && (frame.rax as i64 != EINTR || handler_ran(record, frame, &words)) {
+        return None; // finished: it parks in the window and returns by itself
     }
     let issued_args = frame.args();
     let limit = reissue::limit_of(nr, &issued_args);
