@@ -15,6 +15,13 @@ fn bench() -> Bench {
     Bench::new(find("plain_pie"))
 }
 
+/// The same with a program that does not end by itself before a test does.
+fn long_bench() -> Bench {
+    let mut guest = find("plain_pie");
+    guest.steps *= 1000;
+    Bench::new(guest)
+}
+
 fn launch(bench: &Bench, command: &[&str]) -> common::job::Answer {
     let mut args = vec!["launch", "--name", "any", "--device", "none", "--"];
     args.extend(command);
@@ -98,7 +105,7 @@ fn native_env(bench: &Bench) -> Command {
 
 #[test]
 fn signals_reach_the_program_and_end_it() {
-    let mut bench = bench();
+    let mut bench = long_bench();
     bench.launch();
     assert!(bench.wait_ready() && bench.wait_for_progress(0));
     bench.signal(Signal::SIGTERM);
@@ -132,7 +139,7 @@ fn a_name_that_runs_is_taken() {
 
 #[test]
 fn checkpoint_and_status_by_name_by_pid_and_alone() {
-    let mut bench = bench();
+    let mut bench = long_bench();
     let nobody = bench.ask(&["checkpoint", bench.name()]);
     assert_eq!(nobody.code, FAILURE, "{nobody:#?}");
     assert!(nobody.err.contains("[no-job]"), "{nobody:#?}");

@@ -67,6 +67,17 @@ static void *send_all(void *arg)
     return NULL;
 }
 
+/* A line for every twentieth, also when many signals came at once. */
+static void show(long *shown, long steps)
+{
+    long every = steps / 20 > 0 ? steps / 20 : 1;
+    for (long seen = queued_count; seen >= *shown + every;) {
+        *shown += every;
+        printf("step %ld of %ld\n", *shown, steps);
+        fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     long steps = guest_steps(argc, argv, 1500);
@@ -88,15 +99,11 @@ int main(int argc, char **argv)
     while (!stop || queued_count < steps) {
         for (int i = 0; i < 2000; i++) /* floating-point state in a handler's way */
             x = x * 1.0000001 + 1e-9;
-        long seen = queued_count;
-        if (seen >= shown + steps / 20) {
-            shown += steps / 20;
-            printf("step %ld of %ld\n", shown, steps);
-            fflush(stdout);
-        }
+        show(&shown, steps);
         REQUIRE(order_errors == 0, "signal %d, code %d, pid %d (ours is %d), value %d, expected %ld", wrong.si_signo,
                 wrong.si_code, wrong.si_pid, getpid(), wrong.si_value.sival_int, expected_value);
     }
+    show(&shown, steps);
     pthread_join(sender_thread, NULL);
     /* The rest of the tgkill'ed ones is pending at most until the next system call. */
     while (targeted[0] + targeted[1] + targeted[2] < steps)
