@@ -116,7 +116,8 @@ impl Kit {
     }
 
     /// `LD_LIBRARY_PATH` of a program that runs natively: on the mock device its
-    /// driver, then `ours`. What the variable had stays behind.
+    /// driver, then `ours`. What the variable had stays behind; last comes a driver
+    /// that the dynamic linker does not find by itself.
     fn library_path(&self, ours: Option<PathBuf>) -> OsString {
         let mut folders = Vec::new();
         if self.device == Device::Mock {
@@ -125,6 +126,10 @@ impl Kit {
         folders.extend(ours);
         if let Some(given) = std::env::var_os("LD_LIBRARY_PATH") {
             folders.extend(std::env::split_paths(&given).filter(|p| !p.as_os_str().is_empty()));
+        }
+        if self.device == Device::Cuda && !found_by_itself(&folders) {
+            let file = driver_elsewhere();
+            folders.extend(file.and_then(|file| file.parent().map(Path::to_path_buf)));
         }
         // A folder with a colon in its name cannot be said; such a kit fails by name.
         std::env::join_paths(&folders).unwrap_or_default()
@@ -174,6 +179,14 @@ impl Kit {
     }
 }
 
+/// True when the dynamic linker finds a driver: in one of `folders`, or in its cache.
+fn found_by_itself(folders: &[PathBuf]) -> bool {
+    const NAME: &[u8] = b"libcuda.so.1\0";
+    let cache = || std::fs::read("/etc/ld.so.cache").unwrap_or_default();
+    folders.iter().any(|f| f.join("libcuda.so.1").exists())
+        || cache().windows(NAME.len()).any(|window| window == NAME)
+}
+
 /// The driver's file in a folder that the dynamic linker does not search.
 #[must_use]
 pub fn driver_elsewhere() -> Option<PathBuf> {
@@ -183,4 +196,19 @@ pub fn driver_elsewhere() -> Option<PathBuf> {
         .copied()
         .map(file)
         .find(|p| p.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::found_by_itself;
+
+    #[test]
+    fn a_driver_in_a_folder_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().to_path_buf()];
+        let without = found_by_itself(&folders);
+        assert_eq!(without, found_by_itself(&[]), "the cache alone decides");
+        std::fs::write(folder.path().join("libcuda.so.1"), "").unwrap();
+        assert!(found_by_itself(&folders));
+    }
 }
