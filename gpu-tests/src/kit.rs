@@ -116,8 +116,7 @@ impl Kit {
     }
 
     /// `LD_LIBRARY_PATH` of a program that runs natively: on the mock device its
-    /// driver, then `ours`. What the variable had stays behind; last comes a driver
-    /// that the dynamic linker does not find by itself.
+    /// driver, then `ours`. What the variable had stays behind.
     fn library_path(&self, ours: Option<PathBuf>) -> OsString {
         let mut folders = Vec::new();
         if self.device == Device::Mock {
@@ -127,12 +126,22 @@ impl Kit {
         if let Some(given) = std::env::var_os("LD_LIBRARY_PATH") {
             folders.extend(std::env::split_paths(&given).filter(|p| !p.as_os_str().is_empty()));
         }
-        if self.device == Device::Cuda && !found_by_itself(&folders) {
-            let file = driver_elsewhere();
-            folders.extend(file.and_then(|file| file.parent().map(Path::to_path_buf)));
-        }
         // A folder with a colon in its name cannot be said; such a kit fails by name.
         std::env::join_paths(&folders).unwrap_or_default()
+    }
+
+    /// `LD_LIBRARY_PATH` for every process of a run, where the dynamic linker does not
+    /// find the driver by itself: the driver loads libraries of its own by name.
+    #[must_use]
+    pub fn driver_folder(&self) -> Option<OsString> {
+        let given = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let mut folders: Vec<PathBuf> = std::env::split_paths(&given).collect();
+        folders.retain(|folder| !folder.as_os_str().is_empty());
+        if self.device == Device::Mock || found_by_itself(&folders) {
+            return None;
+        }
+        folders.push(driver_elsewhere()?.parent()?.to_path_buf());
+        std::env::join_paths(&folders).ok()
     }
 
     /// A program of the kit without gpuckpt, with our libcudart.

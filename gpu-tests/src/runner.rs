@@ -203,6 +203,9 @@ impl Runner {
             .stdin(Stdio::null())
             .stdout(create("stdout")?)
             .stderr(create("stderr")?);
+        if let Some(path) = self.kit.driver_folder() {
+            command.env("LD_LIBRARY_PATH", path);
+        }
         let child = command.spawn().context("cannot start a process")?;
         let pid = Pid::from_raw(child.id() as i32);
         let until = Instant::now() + limit;

@@ -41,7 +41,14 @@ fn static_runtime(probe: &Probe) -> Outcome {
     probe.figure("native_s", short(native.seconds));
     if native.code != 0 {
         probe.figure("native_said", native.last_words());
-        return without_native(probe, &mut job, &native);
+        return match probe.is_mock() {
+            true => without_native(probe, &mut job, &native),
+            false => Ok(Verdict::NotRun(format!(
+                "it does not run natively: status {}: {}",
+                native.code,
+                native.last_words()
+            ))),
+        };
     }
     launched(probe, &mut job, Moment::FirstLine, &native)
 }
