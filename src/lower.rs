@@ -2,8 +2,8 @@
 //! an unnamed file that stays open across the exec, in the same process.
 
 use crate::failure::{Code, Failure, Result};
-use lower_half::config::Config;
-use lower_half::handover;
+use lower_half::config::{Config, Device};
+use lower_half::{driver_path, handover};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 use std::convert::Infallible;
@@ -39,10 +39,12 @@ pub(crate) fn program(prefix: &Path) -> PathBuf {
 /// Becomes `gpuckpt-lower`, which becomes the application.
 ///
 /// The environment goes over without `LD_*`: the loader's variables are the
-/// application's, which finds them in the configuration.
+/// application's, which finds them in the configuration. Only a driver that the loader
+/// does not find by itself has its folder in `LD_LIBRARY_PATH`.
 pub(crate) fn exec(config: &Config) -> Result<Infallible> {
     enough_descriptors(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft))?;
-    let program = program(&prefix()?);
+    let prefix = prefix()?;
+    let program = program(&prefix);
     let failed = |why: String| {
         Failure::new(
             Code::StartFailed,
@@ -57,8 +59,17 @@ pub(crate) fn exec(config: &Config) -> Result<Infallible> {
         &file.as_raw_fd().to_string(),
     ];
     let argv = argv.map(|word| CString::new(word).unwrap_or_default());
+    const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+    let driver = match config.job.device {
+        Device::Auto | Device::Cuda => {
+            let given = std::env::var_os(LIBRARY_PATH);
+            driver_path::for_lower_half(given.as_deref(), &prefix)
+        }
+        Device::Mock | Device::None => None,
+    };
     let env: Vec<CString> = std::env::vars_os()
         .filter(|(name, _)| !name.as_bytes().starts_with(b"LD_"))
+        .chain(driver.map(|folder| (LIBRARY_PATH.into(), folder)))
         .filter_map(|(name, value)| {
             CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
         })
@@ -108,7 +119,7 @@ fn hand_over(config: &Config) -> std::io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lower_half::config::{Action, Bytes, Compress, Device, Files, JobOptions, VERSION};
+    use lower_half::config::{Action, Bytes, Compress, Files, JobOptions, VERSION};
 
     #[test]
     fn the_configuration_stays_open_across_exec_and_reads_back() {

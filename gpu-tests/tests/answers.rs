@@ -344,3 +344,20 @@ fn a_framework_that_breaks_under_gpuckpt_is_told_from_one_that_is_not_here() {
         done.assert("pytorch", state, words);
     }
 }
+
+#[test]
+fn a_driver_that_only_the_library_path_names_is_found_at_a_restart_too() {
+    // The mock device in the place of NVIDIA's driver: the way through `--device cuda`.
+    let folder = TempDir::new().unwrap();
+    let mock = kit().join("dist/libexec/gpuckpt/mock/libcuda.so.1");
+    fs::copy(mock, folder.path().join("libcuda.so.1")).unwrap();
+    let done = Run::of(Path::new(env!("CARGO_BIN_EXE_run")), "cuda")
+        .env("KIT", kit())
+        .env("LD_LIBRARY_PATH", folder.path())
+        .args(&["--only", "chain-vector,static-vector"])
+        .finish();
+    assert_eq!(done.code(), 0, "{}", done.said());
+    let step = done.assert("chain-vector", State::Supported, "");
+    assert!(step.figures["links"].as_u64() > Some(0), "{step:#?}");
+    done.assert("static-vector", State::NotRun, "does not run natively");
+}

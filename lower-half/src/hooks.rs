@@ -70,12 +70,12 @@ impl Hooks for LowerHooks {
             handover::OPTION.into(),
             fd.as_raw_fd().to_string().into_bytes(),
         ];
-        // As at a launch: the user's LD_* are for the upper half alone.
-        let own_env: Vec<Vec<u8>> = env
-            .iter()
-            .filter(|entry| !entry.starts_with(b"LD_"))
-            .cloned()
-            .collect();
+        // As at a launch: the user's LD_* are for the upper half alone, but for the
+        // folder of a driver that is found by them.
+        let of_driver = self.job.layout.library_path(self.job.device, &env);
+        let mut own_env = env;
+        own_env.retain(|entry| !entry.starts_with(b"LD_"));
+        own_env.extend(of_driver);
         keep_across_exec(table, true);
         let errno = execve(lower, &argv, &own_env);
         keep_across_exec(table, false);

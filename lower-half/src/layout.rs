@@ -4,7 +4,9 @@
 use crate::control::private_directory;
 use anyhow::{Context, Result, bail};
 use lower_half::config::{Bytes, Device};
+use lower_half::driver_path;
 use lower_half::protocol::socket_dir;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,18 +24,6 @@ const PRELOADED: [&str; 3] = [
     "driver/libcuda.so.1",
     "cudart/libcudart.so.12",
     "cudart/libcudart.so.13",
-];
-
-/// Folders where drivers are installed, besides what the linker's cache names.
-const DRIVER_FOLDERS: [&str; 8] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib",
-    "/lib/x86_64-linux-gnu",
-    "/usr/local/nvidia/lib64",
-    "/usr/lib/wsl/lib",
-    "/run/opengl-driver/lib",
-    "/usr/lib/x86_64-linux-gnu/nvidia/current",
 ];
 
 impl Layout {
@@ -70,18 +60,24 @@ impl Layout {
         }
     }
 
-    fn find_driver(&self, env: &[Bytes]) -> Option<PathBuf> {
-        let user = env
+    /// The lower half's own `LD_LIBRARY_PATH=…`, when `env` is the program's.
+    pub(crate) fn library_path(&self, device: Device, env: &[Vec<u8>]) -> Option<Vec<u8>> {
+        if device != Device::Cuda {
+            return None;
+        }
+        let mut values = env
             .iter()
-            .find_map(|entry| entry.0.strip_prefix(b"LD_LIBRARY_PATH="))
-            .into_iter()
-            .flat_map(|list| list.split(|&byte| byte == b':'))
-            .filter(|folder| !folder.is_empty())
-            .map(|folder| PathBuf::from(std::ffi::OsStr::from_bytes(folder)));
-        user.chain(DRIVER_FOLDERS.iter().map(PathBuf::from))
-            .map(|folder| folder.join("libcuda.so.1"))
-            .find(|path| path.exists() && !path.starts_with(&self.prefix))
-            .or_else(|| cached_driver().then(|| PathBuf::from("libcuda.so.1")))
+            .filter_map(|entry| entry.strip_prefix(b"LD_LIBRARY_PATH="));
+        let given = values.next().map(OsStr::from_bytes);
+        let path = driver_path::for_lower_half(given, &self.prefix)?;
+        Some([b"LD_LIBRARY_PATH=", path.as_bytes()].concat())
+    }
+
+    fn find_driver(&self, env: &[Bytes]) -> Option<PathBuf> {
+        let mut values = env
+            .iter()
+            .filter_map(|entry| entry.0.strip_prefix(b"LD_LIBRARY_PATH="));
+        driver_path::find(values.next().map(OsStr::from_bytes), &self.prefix)
     }
 
     /// `env` with our libraries first in LD_PRELOAD. Our libcuda takes them out of
@@ -152,10 +148,4 @@ impl Layout {
         }
         Ok(link)
     }
-}
-
-/// Does the dynamic linker's cache name a driver?
-fn cached_driver() -> bool {
-    std::fs::read("/etc/ld.so.cache")
-        .is_ok_and(|cache| cache.windows(13).any(|window| window == b"libcuda.so.1\0"))
 }

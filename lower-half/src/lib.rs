@@ -4,6 +4,7 @@
 //! The program itself is in `main.rs`.
 
 pub mod config;
+pub mod driver_path;
 pub mod facts;
 pub mod faults;
 pub mod handover;

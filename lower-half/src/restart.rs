@@ -15,9 +15,11 @@ use crate::layout::Layout;
 use crate::processes::ProcessTable;
 use crate::{descriptors, device_data, report, scheduling, start};
 use anyhow::{Context, Result, anyhow, bail};
-use lower_half::config::{Device, Files, JobOptions};
+use lower_half::config::{Bytes, Device, Files, JobOptions};
 use lower_half::facts::{self, JobFacts, Machine};
 use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -49,7 +51,7 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
 
     let files = options.files;
     let job: &'static Job = Box::leak(Box::new(Job {
-        driver: (device != Device::None).then(|| layout.driver(device, &[])),
+        driver: (device != Device::None).then(|| layout.driver(device, &own_library_path())),
         layout,
         device,
         program: facts.program,
@@ -144,4 +146,12 @@ fn rule(files: Files) -> fds::FilesRule {
         Files::Keep => fds::FilesRule::Keep,
         Files::Refuse => fds::FilesRule::Refuse,
     }
+}
+
+/// Our own `LD_LIBRARY_PATH`: where the restarting command found a driver, if not where
+/// drivers usually are.
+fn own_library_path() -> Vec<Bytes> {
+    let value = std::env::var_os("LD_LIBRARY_PATH");
+    let entry = |value: OsString| Bytes([b"LD_LIBRARY_PATH=", value.as_bytes()].concat());
+    value.map(entry).into_iter().collect()
 }
