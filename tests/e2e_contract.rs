@@ -5,7 +5,7 @@ mod common;
 
 use common::guests::{GUESTS, Guest, find};
 use common::job::{Bench, CHECKPOINTED, FAILURE};
-use common::process::{Process, wait_until};
+use common::process::{Process, code, wait_until};
 use nix::sys::signal::Signal;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -449,4 +449,48 @@ fn checkpoints_wait_for_each_other() {
     }
     assert_eq!(bench.images_of_job().len(), 4);
     assert_eq!(bench.finish(), expected, "against native");
+}
+
+/// Of restarts of one job that begin together one continues it; the others leave it alone.
+#[test]
+fn restarts_that_begin_together() {
+    const RESTARTS: usize = 6;
+    let mut bench = Bench::with_args(find("plain_pie"), &[OsStr::new("100000000")]);
+    bench.launch();
+    assert!(bench.wait_ready() && bench.wait_for_progress(0));
+    assert!(bench.checkpoint_kill(), "a job without end");
+    let name = bench.name();
+    let said = |number: usize| bench.path(&format!("restart-{number}"));
+    let mut restarts: Vec<_> = (0..RESTARTS)
+        .map(|number| {
+            let mut command = bench.gpuckpt(&["restart", name]);
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            command.stderr(std::fs::File::create(said(number)).expect("a file"));
+            Process::spawn(&mut command, "a restart")
+        })
+        .collect();
+    let ended = wait_until("all restarts but one to end", None, || {
+        let ended = restarts.iter_mut().map(Process::try_wait);
+        let ended: Vec<_> = ended.collect();
+        (ended.iter().flatten().count() >= RESTARTS - 1).then_some(ended)
+    });
+    for (number, status) in ended.into_iter().enumerate() {
+        let said = std::fs::read_to_string(said(number)).expect("what it said");
+        match status {
+            Some(status) => {
+                assert_eq!(code(status), FAILURE, "{said}");
+                assert!(said.contains("runs under this name"), "{said}");
+            }
+            None => assert_eq!(said, "", "the one that continues the job"),
+        }
+    }
+    let status = bench.ask(&["status", "--json", name]);
+    let status = status.expect_success("the job runs").json();
+    let alive = restarts
+        .iter_mut()
+        .filter_map(|one| one.try_wait().is_none().then_some(one.pid()));
+    assert_eq!(
+        alive.collect::<Vec<_>>(),
+        [status["pid"].as_i64().expect("a pid") as i32]
+    );
 }

@@ -4,7 +4,7 @@
 //! fails leaves what it found.
 
 use crate::job::Job;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lower_half::config::Bytes;
 use lower_half::protocol::JobRecord;
 use std::fs::{self, File, OpenOptions};
@@ -44,11 +44,23 @@ impl Claim {
             start_time: crate::processes::start_time(pid).unwrap_or(0),
             socket: Bytes::from(socket),
         };
+        // Two that look at the same time must not both find the name free. Where folders
+        // cannot be locked, that much is left to chance.
+        let lock = File::open(&folder).and_then(|folder| folder.lock().map(|()| folder));
         let former = read(&folder.join(RECORD)).ok();
+        if let Some(other) = former.as_deref().and_then(|text| running(text, &record)) {
+            bail!(
+                "cannot start another job `{}` in {}: process {other} runs under this name; \
+                 give the new job another --name or --dir, or end the running one first",
+                job.options.name,
+                job.options.dir.to_path().display()
+            );
+        }
         serde_json::to_vec(&record)
             .map_err(io::Error::from)
             .and_then(|text| write(&folder, &text))
             .with_context(|| format!("cannot write the job's record in {}", folder.display()))?;
+        drop(lock);
         Ok(Self {
             folder,
             socket: socket.to_path_buf(),
@@ -71,6 +83,15 @@ impl Drop for Claim {
         };
         let _ = fs::remove_file(&self.socket);
     }
+}
+
+/// The process of a record, if it runs here and is not the one of `own`.
+fn running(text: &[u8], own: &JobRecord) -> Option<i32> {
+    let found: JobRecord = serde_json::from_slice(text).ok()?;
+    let lives = found.host == own.host
+        && found.pid != own.pid
+        && crate::processes::start_time(found.pid) == Some(found.start_time);
+    lives.then_some(found.pid)
 }
 
 const RECORD: &str = "job.json";

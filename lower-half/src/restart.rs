@@ -33,22 +33,10 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
     descriptors::make_room();
     let layout = Layout::find()?;
     let image = ImageReader::open(folder)?;
-    image.verify_all()?;
     let facts: JobFacts = image.get_bincode(facts::JOB, SectionKind::JOB, facts::JOB_VERSION)?;
     check_machine(&facts)?;
     let device = same_device(options.device, facts.device)?;
     options.device = device;
-    let state: upper_half::UpperState =
-        image.get_bincode_of(sections::UPPER.0, SectionKind::UPPER, sections::UPPER.1)?;
-    scheduling::load(&image)?;
-    let table: fds::FdTable =
-        image.get_bincode(sections::FDS.0, SectionKind::FDS, sections::FDS.1)?;
-    let attributes: attributes::Attributes = image.get_bincode(
-        sections::ATTRIBUTES.0,
-        SectionKind::ATTRIBUTES,
-        sections::ATTRIBUTES.1,
-    )?;
-
     let files = options.files;
     let job: &'static Job = Box::leak(Box::new(Job {
         driver: (device != Device::None).then(|| layout.driver(device, &own_library_path())),
@@ -66,6 +54,20 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
         options,
     }));
     let (mut control, claim) = Control::open(job)?;
+    // Nothing is restored of an image that is not whole. From here on others see that the
+    // job is being brought back.
+    control.busy(job, "restart", || image.verify_all())?;
+    let state: upper_half::UpperState =
+        image.get_bincode_of(sections::UPPER.0, SectionKind::UPPER, sections::UPPER.1)?;
+    scheduling::load(&image)?;
+    let table: fds::FdTable =
+        image.get_bincode(sections::FDS.0, SectionKind::FDS, sections::FDS.1)?;
+    let attributes: attributes::Attributes = image.get_bincode(
+        sections::ATTRIBUTES.0,
+        SectionKind::ATTRIBUTES,
+        sections::ATTRIBUTES.1,
+    )?;
+
     report::hold();
     fds::restore(&table, rule(files), &descriptors::is_ours)
         .context("cannot restore the descriptors")?;
