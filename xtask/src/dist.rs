@@ -13,6 +13,7 @@
 //! compiler, because a cdylib cannot carry symbol versions.
 
 use crate::sh;
+use crate::sysroot::{self, Sysroot};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,14 +88,43 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 pub(crate) fn build(profile: &str) -> Result<PathBuf> {
     sh::run(&mut cargo_build(profile))?;
     let (made, tree) = folders(profile);
+    fill(&made, &tree, &[])?;
+    Ok(tree)
+}
+
+/// What [`build_portable`] made.
+pub(crate) struct Portable {
+    /// Where cargo put what it made.
+    pub(crate) made: PathBuf,
+    /// The tree.
+    pub(crate) tree: PathBuf,
+}
+
+/// The same in folders of its own, linked with the C library of an older release,
+/// and with more packages of the workspace.
+pub(crate) fn build_portable(sysroot: &Sysroot, more: &[&str]) -> Result<Portable> {
+    let target_dir = sh::target_dir().join("portable");
+    let mut cargo = cargo_build("release");
+    for package in more {
+        cargo.args(["--package", package]);
+    }
+    sysroot.apply(&mut cargo, &target_dir);
+    sh::run(&mut cargo)?;
+    let made = target_dir.join(sysroot::TARGET).join("release");
+    let tree = target_dir.join("dist");
+    fill(&made, &tree, &sysroot.flags())?;
+    Ok(Portable { made, tree })
+}
+
+/// Puts what cargo made into the tree; `flags` are for the linker.
+fn fill(made: &Path, tree: &Path, flags: &[String]) -> Result<()> {
     for (from, to) in COPIED {
         sh::install(&made.join(from), &tree.join(to))?;
     }
     for library in &LINKED {
-        link(library, &made, &tree)?;
+        link(library, made, tree, flags)?;
     }
-    documents(&tree)?;
-    Ok(tree)
+    documents(tree)
 }
 
 /// The same, without the parts that cannot be built just now.
@@ -106,7 +136,7 @@ fn build_partly(profile: &str) -> Result<PathBuf> {
         sh::install(&made.join(from), &tree.join(to)).unwrap_or_else(left_out);
     }
     for library in &LINKED {
-        link(library, &made, &tree).unwrap_or_else(left_out);
+        link(library, &made, &tree, &[]).unwrap_or_else(left_out);
     }
     documents(&tree)?;
     Ok(tree)
@@ -128,7 +158,7 @@ fn folders(profile: &str) -> (PathBuf, PathBuf) {
     (sh::target_dir().join(made), sh::target_dir().join("dist"))
 }
 
-fn link(library: &Linked, made: &Path, tree: &Path) -> Result<()> {
+fn link(library: &Linked, made: &Path, tree: &Path, flags: &[String]) -> Result<()> {
     let archive = made.join(library.archive);
     let map = sh::root().join(library.map);
     let folder = tree.join(library.folder);
@@ -140,6 +170,7 @@ fn link(library: &Linked, made: &Path, tree: &Path) -> Result<()> {
     let temporary = folder.join(format!(".{}-{}", library.soname, std::process::id()));
     let result = sh::run(
         Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
+            .args(flags)
             .args(["-shared", "-static-libgcc", "-o"])
             .arg(&temporary)
             .arg(format!("-Wl,-soname,{}", library.soname))

@@ -10,6 +10,7 @@
 //! python/     programs for frameworks, where those are installed
 //! ```
 
+use crate::sysroot::Sysroot;
 use crate::{dist, prove, setup, sh};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -32,16 +33,34 @@ const CODE: [&str; 3] = [
 const STATIC: [&str; 4] = ["vector", "reduce", "streams", "symbols"];
 
 /// The machine may have no C++ library, or an older one.
-const SELF_CONTAINED: &str = "-static-libstdc++,-static-libgcc";
+const SELF_CONTAINED: [&str; 2] = ["-static-libstdc++", "-static-libgcc"];
+
+const PACKAGE: &str = "gpu-kit";
 
 /// The task `gpu-kit`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let releases = match args {
         [] => None,
+        [flag] if flag == "--here" => {
+            let kit = build_here(&compiler()?, &dist::build("release")?)?;
+            eprintln!("xtask: {}", kit.display());
+            return Ok(());
+        }
         [flag, releases @ ..] if flag == "--prove" => Some(releases),
-        _ => bail!("gpu-kit takes nothing but `--prove [RELEASE…]`"),
+        _ => bail!("gpu-kit takes nothing but `--prove [RELEASE…]` or `--here`"),
     };
-    let folder = build()?;
+    let sysroot = Sysroot::fetch()
+        .context("the kit is linked with an older C library, so that it runs where that is")?;
+    let portable = dist::build_portable(&sysroot, &[PACKAGE])?;
+    let parts = Parts {
+        folder: sh::target_dir().join("gpu-kit"),
+        program: portable.made.join("run"),
+        tree: portable.tree,
+        nvcc: compiler()?,
+        flags: sysroot.flags(),
+        cxx_flags: sysroot.cxx_flags(),
+    };
+    let folder = build(&parts)?;
     eprintln!("xtask: {}", folder.display());
     match releases {
         Some(releases) => prove::run(&folder, releases),
@@ -49,32 +68,58 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
 }
 
-/// Makes the folder and gives its path. Quick when nothing changed.
-pub(crate) fn build() -> Result<PathBuf> {
-    let nvcc = match std::env::var_os("GPUCKPT_NVCC") {
-        Some(nvcc) if !nvcc.is_empty() => PathBuf::from(nvcc),
-        _ => setup::run(&[])?.nvcc,
-    };
-    build_with(&nvcc, &dist::build("release")?)
+/// What the kit is made of.
+struct Parts {
+    /// Where it goes.
+    folder: PathBuf,
+    /// The program `run`.
+    program: PathBuf,
+    /// The distribution tree.
+    tree: PathBuf,
+    /// NVIDIA's compiler.
+    nvcc: PathBuf,
+    /// Flags of the C compiler.
+    flags: Vec<String>,
+    /// Flags of the C++ compiler behind NVIDIA's.
+    cxx_flags: Vec<String>,
 }
 
-/// The same with this compiler and this distribution tree.
-pub(crate) fn build_with(nvcc: &Path, tree: &Path) -> Result<PathBuf> {
-    sh::run(sh::cargo().args(["build", "--profile", "release", "--package", "gpu-kit"]))?;
+/// The kit for the tests of this machine: of the same `tree` as theirs, and linked with
+/// the libraries that are here. Quick when nothing changed.
+pub(crate) fn build_here(nvcc: &Path, tree: &Path) -> Result<PathBuf> {
+    sh::run(sh::cargo().args(["build", "--profile", "release", "--package", PACKAGE]))?;
+    build(&Parts {
+        folder: sh::target_dir().join("gpu-kit-here"),
+        program: sh::target_dir().join("release/run"),
+        tree: tree.to_path_buf(),
+        nvcc: nvcc.to_path_buf(),
+        flags: Vec::new(),
+        cxx_flags: Vec::new(),
+    })
+}
+
+fn compiler() -> Result<PathBuf> {
+    match std::env::var_os("GPUCKPT_NVCC") {
+        Some(nvcc) if !nvcc.is_empty() => Ok(PathBuf::from(nvcc)),
+        _ => Ok(setup::run(&[])?.nvcc),
+    }
+}
+
+fn build(parts: &Parts) -> Result<PathBuf> {
     let mut kit = Folder {
-        root: sh::target_dir().join("gpu-kit"),
+        root: parts.folder.clone(),
         files: BTreeSet::new(),
     };
-    kit.stripped(&sh::target_dir().join("release/run"), "run")?;
-    for file in files_below(tree)? {
-        let name = format!("dist/{}", file.strip_prefix(tree)?.display());
+    kit.stripped(&parts.program, "run")?;
+    for file in files_below(&parts.tree)? {
+        let name = format!("dist/{}", file.strip_prefix(&parts.tree)?.display());
         kit.stripped(&file, &name)?;
     }
     kit.copied(&sh::root().join("gpu-tests/README.md"), "README.md")?;
-    guests(&mut kit, nvcc, tree)?;
-    programs(&mut kit)?;
+    guests(&mut kit, parts)?;
+    programs(&mut kit, parts)?;
     let glibc = newest_glibc(&kit)?;
-    kit.origin(nvcc, &glibc)?;
+    kit.origin(&parts.nvcc, &glibc)?;
     kit.sweep()?;
     let bytes = kit.size()?;
     eprintln!(
@@ -211,14 +256,14 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-fn guests(kit: &mut Folder, nvcc: &Path, tree: &Path) -> Result<()> {
+fn guests(kit: &mut Folder, parts: &Parts) -> Result<()> {
     let folder = sh::root().join("tests/guests");
     let headers: Vec<PathBuf> = ["guest.h", "driver.h", "cuda/cuda_guest.h"]
         .map(|name| folder.join(name))
         .into();
     // Built elsewhere first: the link needs a library by another name.
     let link = sh::target_dir().join("gpu-kit-link");
-    runtime_to_link(nvcc, &link)?;
+    runtime_to_link(&parts.nvcc, &link)?;
     for source in sources(&folder.join("cuda"), "cu")? {
         let name = stem(&source);
         let mut kinds = vec![("guests", "shared")];
@@ -230,18 +275,20 @@ fn guests(kit: &mut Folder, nvcc: &Path, tree: &Path) -> Result<()> {
             let mut inputs: Vec<&Path> = headers.iter().map(PathBuf::as_path).collect();
             inputs.push(&source);
             made(&to, &inputs, |temporary| {
-                let mut command = Command::new(nvcc);
+                let mut command = Command::new(&parts.nvcc);
                 command
                     .args(["-std=c++17", "-O2", "-cudart", runtime, "-L"])
                     .arg(&link);
                 for code in CODE {
                     command.args(["-gencode", code]);
                 }
+                let own = parts.cxx_flags.iter().map(String::as_str);
+                for flag in own.chain(SELF_CONTAINED) {
+                    command.args(["-Xcompiler", flag]);
+                }
                 command.args([
                     "-Xptxas",
                     "-suppress-stack-size-warning",
-                    "-Xcompiler",
-                    SELF_CONTAINED,
                     "-Xlinker",
                     "-s",
                     "-o",
@@ -251,11 +298,11 @@ fn guests(kit: &mut Folder, nvcc: &Path, tree: &Path) -> Result<()> {
         }
     }
     let source = folder.join("driver_ptx.c");
-    let stub = tree.join("lib/gpuckpt/driver/libcuda.so.1");
+    let stub = parts.tree.join("lib/gpuckpt/driver/libcuda.so.1");
     for name in ["driver_ptx", "driver_linked"] {
         let to = kit.place(&format!("guests/{name}"))?;
         made(&to, &[&source, &headers[0], &headers[1]], |temporary| {
-            let mut cc = c_compiler();
+            let mut cc = c_compiler(parts);
             cc.arg("-o").arg(temporary).arg(&source);
             if name == "driver_linked" {
                 cc.arg("-DLINKED").arg(&stub);
@@ -266,7 +313,7 @@ fn guests(kit: &mut Folder, nvcc: &Path, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-fn c_compiler() -> Command {
+fn c_compiler(parts: &Parts) -> Command {
     let mut command = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     command.args([
         "-std=gnu11",
@@ -277,6 +324,7 @@ fn c_compiler() -> Command {
         "-Werror",
         "-pthread",
     ]);
+    command.args(&parts.flags);
     command.arg("-I").arg(sh::root().join("tests/guests"));
     command
 }
@@ -310,7 +358,7 @@ fn runtime_to_link(nvcc: &Path, folder: &Path) -> Result<()> {
 }
 
 /// `programs/*.c`, and `python/*.py` as they are.
-fn programs(kit: &mut Folder) -> Result<()> {
+fn programs(kit: &mut Folder, parts: &Parts) -> Result<()> {
     let folder = sh::root().join("gpu-tests");
     let guests = sh::root().join("tests/guests");
     for source in sources(&folder.join("programs"), "c")? {
@@ -324,7 +372,7 @@ fn programs(kit: &mut Folder) -> Result<()> {
         let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
         made(&to, &inputs, |temporary| {
             sh::run(
-                c_compiler()
+                c_compiler(parts)
                     .arg("-o")
                     .arg(temporary)
                     .arg(&source)

@@ -10,6 +10,7 @@ mod nightly;
 mod prove;
 mod setup;
 mod sh;
+mod sysroot;
 mod test;
 
 use anyhow::{Context, Result, bail};
@@ -23,9 +24,11 @@ usage: cargo xtask TASK [OPTIONS]
   demo                        dist, then launch, checkpoint, kill and restart a CUDA program
                               on the mock device, and compare it with a native run
   test [-- ARGS]              fetch what the tests need, dist, then cargo test --workspace ARGS
-  gpu-kit                     build target/gpu-kit, the folder to carry to a machine with a GPU;
-       [--prove [RELEASE…]]   with --prove, run it on the mock device in bare roots of Debian
+  gpu-kit                     build target/gpu-kit, the folder to carry to a machine with a GPU,
+       [--prove [RELEASE…]]   linked with an older C library (fetches 20 MB from Debian); with
+                              --prove, run it on the mock device in bare roots of Debian
                               releases (needs root or users' namespaces)
+  gpu-kit --here              build target/gpu-kit-here, the same for the tests of this machine
   setup                       only fetch what the tests need
   nightly [--minutes N]       the tests again and again with other seeds (default: 60)
 ";

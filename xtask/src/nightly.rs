@@ -16,7 +16,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     };
     let tools = setup::run(&[])?;
     let tree = dist::build("release")?;
-    let kit = gpu_kit::build_with(&tools.nvcc, &tree)?;
+    let kit = gpu_kit::build_here(&tools.nvcc, &tree)?;
     let until = Instant::now() + Duration::from_secs(60 * minutes);
     let mut seed = 0_u64;
     while Instant::now() < until {

@@ -6,16 +6,18 @@
 //! device under another user's id, and has to answer as it does here.
 
 use crate::sh;
+use crate::sysroot::DEBIAN_ROOT;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A newer and an older C library than that of most build machines, and one that is
-/// older than the kit may need.
+/// glibc 2.41, 2.36 and 2.31: a newer and an older C library than that of most build
+/// machines.
 const RELEASES: [&str; 3] = ["trixie", "bookworm", "bullseye"];
 
-const BARE_ROOT: &str = include_str!("bare_root.py");
+/// The C library, and what Rust's programs unwind with.
+const PACKAGES: [&str; 2] = ["libc6", "libgcc-s1"];
 
 /// Arguments: root, kit, folder for the evidence, user, arguments of the kit.
 const ENTER: &str = r#"
@@ -112,7 +114,12 @@ fn prove(kit: &Path, release: &str, work: &Path, needed: (u32, u32)) -> Result<S
     fs::copy(work.join("here/evidence.json"), out.join("here.json"))
         .context("the evidence of this machine")?;
     let mut python = Command::new("python3");
-    let packages = sh::output(python.args(["-c", BARE_ROOT, release]).arg(&root))?;
+    let packages = sh::output(
+        python
+            .args(["-c", DEBIAN_ROOT, release])
+            .arg(&root)
+            .args(PACKAGES),
+    )?;
     let glibc = glibc_of(&packages)?;
     // Anybody may write there, and nowhere else.
     sh::run(Command::new("chmod").arg("1777").arg(&out))?;

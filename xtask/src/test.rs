@@ -7,7 +7,7 @@ use anyhow::Result;
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let tools = setup::run(&[])?;
     let tree = dist::build("release")?;
-    let kit = gpu_kit::build_with(&tools.nvcc, &tree)?;
+    let kit = gpu_kit::build_here(&tools.nvcc, &tree)?;
     let args = match args {
         [first, rest @ ..] if first == "--" => rest,
         all => all,

@@ -57,6 +57,14 @@ fn overlaps(mapping: &Mapping, (low, high): (u64, u64)) -> bool {
     mapping.start < high && mapping.end > low
 }
 
+/// How many mappings of this process lie in a range.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub(crate) fn count(range: (u64, u64)) -> Result<usize> {
+    Ok(read()?.iter().filter(|m| overlaps(m, range)).count())
+}
+
 /// The mappings at one moment against those before the driver was loaded.
 struct Stages<'a> {
     probe: &'a Probe,

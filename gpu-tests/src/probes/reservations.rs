@@ -3,7 +3,7 @@
 
 use crate::driver::{DriverError, Session};
 use crate::probe::{Outcome, Probe, Verdict, text};
-use crate::probes::maps::ARENA;
+use crate::probes::maps::{self, ARENA};
 use crate::steps::Step;
 use anyhow::{Result, bail};
 use cuda_abi::driver::{
@@ -169,6 +169,8 @@ fn reservations(probe: &Probe) -> Outcome {
     probe.figure("honoured", wishes.honoured);
     probe.figure("moved", wishes.moved.len());
     probe.figure("refused", wishes.refused.len());
+    // Does the driver keep the host's side of a reserved range too?
+    probe.figure("host_mappings_in_arena", maps::count(ARENA)?);
     if wishes.verdict() == Verdict::Supported
         && let Some(wrong) = usable(&session, low + 200 * GIB as u64)?
     {

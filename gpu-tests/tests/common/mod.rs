@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// The kit's folder: `GPUCKPT_KIT`, else `gpu-kit` in the target folder.
+/// The kit's folder: `GPUCKPT_KIT`, else `gpu-kit-here` in the target folder.
 pub(crate) fn kit() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("a target folder");
-    let kit = std::env::var_os("GPUCKPT_KIT").map_or_else(|| target.join("gpu-kit"), PathBuf::from);
+    let kit =
+        std::env::var_os("GPUCKPT_KIT").map_or_else(|| target.join("gpu-kit-here"), PathBuf::from);
     assert!(
         kit.join("dist/bin/gpuckpt").exists() && kit.join("guests/vector").exists(),
-        "{} is not made: run `cargo xtask gpu-kit`, or the tests by `cargo xtask test`",
+        "{} is not made: run `cargo xtask gpu-kit --here`, or the tests by `cargo xtask test`",
         kit.display()
     );
     kit

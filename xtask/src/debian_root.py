@@ -1,6 +1,7 @@
-"""Makes a root folder with the C library of a Debian release and nothing else.
+"""Makes a root folder with the libraries and headers of some packages of a Debian
+release and nothing else; prints the packages' versions.
 
-    bare_root.py RELEASE FOLDER [MIRROR]
+    debian_root.py RELEASE FOLDER PACKAGE...
 
 No root rights and no Debian tools are needed. Each file is checked against the hash
 that the release's signed index gives for it, as far as HTTPS proves the index.
@@ -15,7 +16,7 @@ import tarfile
 import time
 import urllib.request
 
-PACKAGES = ["libc6", "libgcc-s1"]
+MIRROR = "https://deb.debian.org/debian"
 ATTEMPTS = 4
 
 
@@ -30,15 +31,15 @@ def fetch(url):
             time.sleep(2**attempt)
 
 
-def index(mirror, release):
+def index(release, packages):
     """Fields of the wanted packages."""
-    url = f"{mirror}/dists/{release}/main/binary-amd64/Packages.xz"
+    url = f"{MIRROR}/dists/{release}/main/binary-amd64/Packages.xz"
     text = lzma.decompress(fetch(url)).decode()
     found = {}
     for entry in text.split("\n\n"):
         lines = [line.split(": ", 1) for line in entry.splitlines() if not line.startswith(" ")]
         fields = {line[0]: line[1] for line in lines if len(line) == 2}
-        if fields.get("Package") in PACKAGES:
+        if fields.get("Package") in packages:
             found[fields["Package"]] = fields
     return found
 
@@ -57,12 +58,13 @@ def data(package):
     sys.exit("a package has no files")
 
 
-def libraries(archive, folder):
-    """Unpacks what ends up under a lib folder, links of the folder's own tree too."""
+def unpack(archive, folder):
+    """Unpacks what ends up under `usr/lib`, `usr/lib64` and `usr/include`."""
     for member in archive:
         name = os.path.normpath(member.name)
         top = name[4:] if name.startswith("usr/") else name
-        if not top.startswith("lib") or not (member.isfile() or member.issym()):
+        wanted = top.startswith(("lib", "include/"))
+        if not wanted or not (member.isfile() or member.issym()):
             continue
         # Every release gets the merged layout, whatever it was packed as.
         target = os.path.join(folder, "usr", top)
@@ -70,23 +72,29 @@ def libraries(archive, folder):
         if os.path.lexists(target):
             os.remove(target)
         if member.issym():
-            os.symlink(member.linkname, target)
+            os.symlink(inside(member.linkname, target, folder), target)
         else:
             with open(target, "wb") as file:
                 file.write(archive.extractfile(member).read())
             os.chmod(target, member.mode)
 
 
+def inside(link, target, folder):
+    """A link to an absolute path as one that stays in the folder."""
+    if not link.startswith("/"):
+        return link
+    return os.path.relpath(os.path.join(folder, link[1:]), os.path.dirname(target))
+
+
 def main():
-    release, folder = sys.argv[1:3]
-    mirror = sys.argv[3] if len(sys.argv) > 3 else "https://deb.debian.org/debian"
-    found = index(mirror, release)
-    for name in PACKAGES:
+    release, folder, *packages = sys.argv[1:]
+    found = index(release, packages)
+    for name in packages:
         fields = found.get(name) or sys.exit(f"{release} has no package {name}")
-        package = fetch(f"{mirror}/{fields['Filename']}")
+        package = fetch(f"{MIRROR}/{fields['Filename']}")
         if hashlib.sha256(package).hexdigest() != fields["SHA256"]:
             sys.exit(f"{fields['Filename']} is not what the index says")
-        libraries(data(package), folder)
+        unpack(data(package), folder)
         print(f"{name} {fields['Version']}")
     for name in ["lib", "lib64"]:
         link = os.path.join(folder, name)
