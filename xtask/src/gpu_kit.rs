@@ -32,8 +32,9 @@ const CODE: [&str; 3] = [
 /// Guests that are built with the static runtime too.
 const STATIC: [&str; 4] = ["vector", "reduce", "streams", "symbols"];
 
-/// The machine may have no C++ library, or an older one.
-const SELF_CONTAINED: [&str; 2] = ["-static-libstdc++", "-static-libgcc"];
+/// The machine may have no C++ library, or an older one; and threads had a library of
+/// their own before glibc 2.34.
+const SELF_CONTAINED: [&str; 3] = ["-static-libstdc++", "-static-libgcc", "-pthread"];
 
 const PACKAGE: &str = "gpu-kit";
 
@@ -110,6 +111,7 @@ fn build(parts: &Parts) -> Result<PathBuf> {
         root: parts.folder.clone(),
         files: BTreeSet::new(),
     };
+    forget_other_recipes(parts)?;
     kit.stripped(&parts.program, "run")?;
     for file in files_below(&parts.tree)? {
         let name = format!("dist/{}", file.strip_prefix(&parts.tree)?.display());
@@ -130,6 +132,22 @@ fn build(parts: &Parts) -> Result<PathBuf> {
         bail!("the kit has {bytes} bytes, more than {MOST_BYTES}");
     }
     Ok(kit.root)
+}
+
+/// Removes what another compiler or other flags made: times of files do not tell.
+fn forget_other_recipes(parts: &Parts) -> Result<()> {
+    let recipe = format!(
+        "{:?} {:?} {:?} {CODE:?}",
+        parts.nvcc, parts.flags, parts.cxx_flags
+    );
+    let mark = parts.folder.with_extension("recipe");
+    if fs::read_to_string(&mark).is_ok_and(|have| have == recipe) {
+        return Ok(());
+    }
+    for made in ["guests", "static", "programs"] {
+        fs::remove_dir_all(parts.folder.join(made)).ok();
+    }
+    fs::write(&mark, recipe).with_context(|| format!("cannot write {}", mark.display()))
 }
 
 /// The folder as it is being made; what is not in `files` at the end is removed.
@@ -307,6 +325,7 @@ fn guests(kit: &mut Folder, parts: &Parts) -> Result<()> {
             if name == "driver_linked" {
                 cc.arg("-DLINKED").arg(&stub);
             }
+            cc.arg("-ldl");
             sh::run(&mut cc)
         })?;
     }
