@@ -196,6 +196,18 @@ fn locks_that_know_their_owner_work_across_restarts() {
 }
 
 #[test]
+fn a_child_shares_locks_that_know_their_owner_after_a_restart() {
+    let guest = compile("shared_lock.c", &[]);
+    same_as_native(&[name(&guest)], None);
+    let image = folder().join("shared_lock.image");
+    let image = name(&image);
+    let saved = launch(&["--save", image, "--after", "100"], &[name(&guest)]);
+    assert_eq!(saved.status.code(), Some(85), "{}", text(&saved));
+    let restarted = run(Command::new(host()).args(["--restore", image]));
+    assert!(restarted.status.success(), "{}", text(&restarted));
+}
+
+#[test]
 fn senders_are_told_in_ids_that_the_program_knows() {
     let guest = compile("senders.c", &[]);
     same_as_native(&[name(&guest)], Some("2000"));

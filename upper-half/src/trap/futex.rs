@@ -51,7 +51,7 @@ pub(super) fn inheriting(t: &mut Trap<'_>) -> Outcome {
     match operation as i32 & 0x7f {
         libc::FUTEX_LOCK_PI => lock(t, word, me, operation & PRIVATE | REALTIME),
         LOCK_PI2 => lock(t, word, me, operation & (PRIVATE | REALTIME)),
-        libc::FUTEX_TRYLOCK_PI => match acquire(word, me) {
+        libc::FUTEX_TRYLOCK_PI => match acquire(word, me, operation & PRIVATE) {
             Ok(()) => Outcome::Done(0),
             Err(libc::EBUSY) => error(libc::EAGAIN),
             Err(errno) => error(errno),
@@ -72,8 +72,8 @@ fn word(address: u64) -> Option<&'static AtomicU32> {
 }
 
 /// Takes the lock if it is free. EBUSY: another thread has it, and `WAITERS` is set;
-/// EDEADLK: the caller has it; ESRCH: no thread has that id.
-fn acquire(word: &AtomicU32, me: u32) -> Result<(), i32> {
+/// EDEADLK: the caller has it; ESRCH: no thread has that id, and the word is `private`.
+fn acquire(word: &AtomicU32, me: u32, private: u64) -> Result<(), i32> {
     let mut value = word.load(SeqCst);
     loop {
         let owner = value & TID;
@@ -87,12 +87,17 @@ fn acquire(word: &AtomicU32, me: u32) -> Result<(), i32> {
         };
         match word.compare_exchange(value, next, SeqCst, SeqCst) {
             Ok(_) if owner == 0 => return Ok(()),
-            Ok(_) if threads::real_tid(owner as i32).is_some() => return Err(libc::EBUSY),
+            Ok(_) if lives(owner as i32, private) => return Err(libc::EBUSY),
             Ok(_) if word.load(SeqCst) == next => return Err(libc::ESRCH),
             Ok(_) => value = word.load(SeqCst),
             Err(now) => value = now,
         }
     }
+}
+
+/// A word that is not private may be another process's, whose threads are not known.
+fn lives(owner: i32, private: u64) -> bool {
+    private == 0 || threads::real_tid(owner).is_some()
 }
 
 /// `flags` hold the clock of the deadline, which is absolute.
@@ -101,7 +106,7 @@ fn lock(t: &Trap<'_>, word: &AtomicU32, me: u32, flags: u64) -> Outcome {
         Ok(deadline) => deadline,
         Err(errno) => return error(errno),
     };
-    match acquire(word, me) {
+    match acquire(word, me, flags & PRIVATE) {
         Ok(()) => Outcome::Done(0),
         Err(libc::EBUSY) if deadline.is_some_and(|d| d <= now(flags)) => error(libc::ETIMEDOUT),
         Err(libc::EBUSY) => {
