@@ -161,8 +161,8 @@ fn quiesce(job: &Job, deadline: Instant) -> Result<(upper_half::Parked, Instant)
             interposer::drain(deadline).map_err(Failure::failed)?;
         }
         fault::at(Phase::Rendezvous).map_err(Failure::failed)?;
-        let stopped = Instant::now();
         let parked = upper_half::park(deadline).map_err(Failure::failed)?;
+        let stopped = parked.began();
         if !job.has_device() {
             return Ok((parked, stopped));
         }

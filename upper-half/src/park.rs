@@ -9,11 +9,10 @@
 
 use crate::abi::{PARK_COOKIE, PARK_SIGNAL};
 use crate::arch::{self, Frame};
-use crate::blocked::Clocks;
 use crate::probe::Refusal;
 use crate::record::{PARK_REQUEST, Record};
 use crate::rewind::{self, Interrupted};
-use crate::sample::{self, Sample};
+use crate::sample::{Sample, Waiting};
 use crate::sys::{self, SigInfo};
 use crate::{reissue, state, threads};
 use std::fs;
@@ -91,6 +90,7 @@ fn describe(waiting: &[Unparked]) -> String {
 #[must_use = "threads run on when this is dropped"]
 pub struct Parked {
     epoch: u32,
+    began: Instant,
     _control: MutexGuard<'static, ()>,
 }
 
@@ -102,16 +102,18 @@ pub struct Parked {
 /// [`ParkError::Nobody`]: there was none.
 pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
     let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
-    let clocks = sample::look_at_clocks();
+    let waiting = Waiting::look();
+    let began = Instant::now();
     let epoch = EPOCH.fetch_add(1, SeqCst) + 1;
     let parked = Parked {
         epoch,
+        began,
         _control: control,
     };
     let mut round = 0u32;
     loop {
         let events = EVENTS.load(SeqCst);
-        let (total, missing) = ask_all(epoch, round, &clocks);
+        let (total, missing) = ask_all(epoch, round, &waiting);
         if missing == 0 && total != 0 {
             COLLECTED.store(0, SeqCst);
             COLLECT.store(epoch, SeqCst);
@@ -157,7 +159,7 @@ pub fn preflight() -> Vec<Refusal> {
 ///
 /// In the first rounds only threads that are seen to be blocked get the signal: of one
 /// that blocks just before it comes, the call might not be known.
-fn ask_all(epoch: u32, round: u32, clocks: &Clocks) -> (usize, usize) {
+fn ask_all(epoch: u32, round: u32, waiting: &Waiting) -> (usize, usize) {
     const AGAIN: u32 = 20;
     const PATIENT: u32 = 5;
     let pid = sys::getpid() as i32;
@@ -178,7 +180,7 @@ fn ask_all(epoch: u32, round: u32, clocks: &Clocks) -> (usize, usize) {
         let delivered = record.delivered.load(Relaxed);
         let sample = Sample {
             delivered,
-            ..sample::observe(tid, clocks)
+            ..waiting.observe(tid)
         };
         if !sample.blocked && round < PATIENT {
             continue;
@@ -232,6 +234,11 @@ impl Parked {
     /// Everything about the upper half but its memory.
     pub fn state(&self) -> state::UpperState {
         state::capture()
+    }
+
+    /// When the first thread may have been stopped.
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// Lets everybody run on.

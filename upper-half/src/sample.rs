@@ -4,6 +4,7 @@
 use crate::arch::Frame;
 use crate::blocked::{Clocks, Since};
 use crate::{reissue, threads};
+use std::collections::HashMap;
 use std::fs;
 
 /// What `/proc/self/task/TID/syscall` said before the park signal was sent.
@@ -22,23 +23,47 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    fn is_same_call(&self, other: &Self) -> bool {
+        let call = |s: &Self| (s.blocked, s.nr, s.sp, s.pc, s.args);
+        call(self) == call(other)
+    }
+
     /// True when `frame` is what the blocked call left.
     pub(crate) fn is_of(&self, frame: &Frame) -> bool {
         self.blocked && self.pc == frame.rip && self.sp == frame.rsp && self.args == frame.args()
     }
 }
 
-/// Where the kernel has the thread blocked, and since when if that is needed.
-pub(crate) fn observe(tid: i32, clocks: &Clocks) -> Sample {
-    let seen = sample(tid);
-    if !waits_without_rest(&seen) {
-        return seen;
+/// Threads that were seen to wait for a limited time in calls that do not say how much
+/// of it is left, and since when.
+pub(crate) struct Waiting(HashMap<i32, Sample>);
+
+impl Waiting {
+    /// Looks at all threads: before anybody stands, for it takes its time.
+    pub(crate) fn look() -> Self {
+        let threads = threads::threads();
+        let samples = threads.iter().map(|t| (t.tid, sample(t.tid)));
+        let mut waiting: HashMap<i32, Sample> = samples
+            .filter(|(_, s)| s.blocked && reissue::tells_no_rest(s.nr, &s.args))
+            .collect();
+        let tids: Vec<i32> = waiting.keys().copied().collect();
+        let clocks = Clocks::of(&tids);
+        for (tid, sample) in &mut waiting {
+            sample.since = clocks.since(*tid).unwrap_or_default();
+        }
+        Self(waiting)
     }
-    // To find out takes so long that the thread must be looked at again.
-    let since = clocks.since(tid).unwrap_or_default();
-    Sample {
-        since,
-        ..sample(tid)
+
+    /// Where the kernel has the thread blocked now, and since when if that is known.
+    pub(crate) fn observe(&self, tid: i32) -> Sample {
+        let now = sample(tid);
+        match self.0.get(&tid) {
+            Some(seen) if seen.is_same_call(&now) => Sample {
+                since: seen.since,
+                ..now
+            },
+            _ => now,
+        }
     }
 }
 
@@ -64,19 +89,4 @@ fn sample(tid: i32) -> Sample {
         })
     };
     parse().unwrap_or_default()
-}
-
-fn waits_without_rest(sample: &Sample) -> bool {
-    sample.blocked && reissue::tells_no_rest(sample.nr, &sample.args)
-}
-
-/// The clocks of the processors of threads of which it will matter since when they have
-/// been blocked: before anybody stands and waits for that.
-pub(crate) fn look_at_clocks() -> Clocks {
-    let threads = threads::threads();
-    let waiting = threads.iter().map(|t| t.tid);
-    let waiting: Vec<i32> = waiting
-        .filter(|tid| waits_without_rest(&sample(*tid)))
-        .collect();
-    Clocks::of(&waiting)
 }
