@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use transparent_core::fds;
 use transparent_core::image::{ImageError, ImageReader, SectionKind, Store};
 
-/// The lower half's descriptors never begin below this number by its own choice.
-const LOWEST_OWN: i32 = 32;
-
 /// The longest summary that is read.
 const SUMMARY_LIMIT: u64 = 64 << 20;
 
@@ -129,16 +126,13 @@ pub(crate) fn facts(image: &ImageReader) -> Result<JobFacts> {
     facts.map_err(|error| unreadable(&error))
 }
 
-/// The first number above all descriptors of the application in an image, if they
-/// reach that far that the lower half must not choose its own by itself.
+/// The first number above all descriptors of the application in an image.
 pub(crate) fn above_descriptors(image: &ImageReader) -> Result<Option<i32>> {
     let table: fds::FdTable = image
         .get_bincode(fds::SECTION, SectionKind::FDS, fds::VERSION)
         .map_err(|error| unreadable(&error))?;
     let highest = table.descriptors.iter().map(|d| d.number).max();
-    Ok(highest
-        .filter(|&number| number >= LOWEST_OWN)
-        .map(|number| number.saturating_add(1)))
+    Ok(highest.map(|number| number.saturating_add(1)))
 }
 
 #[cfg(test)]

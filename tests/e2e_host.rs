@@ -37,6 +37,7 @@ proofs!(
     pipes,
     files,
     descriptors,
+    numbers,
     mmaps,
     attributes,
     identity,

@@ -133,9 +133,9 @@ pub struct Config {
     pub version: u32,
     /// The job's options.
     pub job: JobOptions,
-    /// The lower half's own descriptors have this number or a higher one; by default
-    /// it chooses. A restart must stay above the application's numbers, an exec inside
-    /// a job above what the filter in force looks at.
+    /// The lower half chooses no lower number than this for its own descriptors. A
+    /// restart must stay above the application's numbers, an exec inside a job above
+    /// what the filter in force looks at.
     pub descriptors_from: Option<i32>,
     /// What to do.
     pub action: Action,

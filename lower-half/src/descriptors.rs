@@ -29,8 +29,8 @@ const USUAL: i32 = 1600;
 static BASE: AtomicI32 = AtomicI32::new(0);
 static OURS: [AtomicU64; TRACKED / 64] = [const { AtomicU64::new(0) }; TRACKED / 64];
 
-/// Sets the first number of the range: `from`, or a choice by RLIMIT_NOFILE. Called
-/// once, before any descriptor is made.
+/// Sets the first number of the range: a choice by RLIMIT_NOFILE, but never below
+/// `from`. Called once, before any descriptor is made.
 pub(crate) fn init(from: Option<i32>) {
     let mut limit = libc::rlimit {
         rlim_cur: 1024,
@@ -40,7 +40,8 @@ pub(crate) fn init(from: Option<i32>) {
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     let top = limit.rlim_cur.clamp(64, TRACKED as u64) as i32;
     let choice = (top - RESERVED).max(top / 2).min(USUAL);
-    BASE.store(from.unwrap_or(choice), Ordering::Relaxed);
+    let first = from.map_or(choice, |from| from.clamp(choice, TRACKED as i32));
+    BASE.store(first, Ordering::Relaxed);
 }
 
 /// Raises the soft limit so that the range has room, where it may be raised. A restart

@@ -121,6 +121,7 @@ pub(crate) const GUESTS: &[Guest] = &[
     gpu("driver_endless", "driver_endless.c", C, 200),
     host("threads_malloc", "host/threads_malloc.c", C, 2500),
     in_folder(host("descriptors", "host/descriptors.c", C, 400)),
+    host("numbers", "host/numbers.c", C, 600),
     host("exceptions", "host/exceptions.cpp", Build::Cxx, 18000),
     host("rust_threads", "host/rust_threads.rs", Build::Rust, 400),
     host("numpy_threads", "host/numpy_threads.py", Build::Python, 600),
