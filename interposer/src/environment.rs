@@ -2,8 +2,9 @@
 //!
 //! The driver lives in the lower half, whose environment is that of the command that started
 //! the job; the application may have changed its own since. Its stub of `cuInit` says where its
-//! environment is, and what differs there is made the driver's, and kept for its next lives:
-//! variables that the application left alone are those of the restarting command.
+//! environment is, and what differs there from what the job began with is made the driver's,
+//! and kept for its next lives: variables that the application left alone are those of the
+//! restarting command.
 #![allow(
     unsafe_code,
     reason = "reads the application's environment, changes the lower half's"
@@ -14,6 +15,8 @@ use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use crate::session::Session;
 
 /// What the names of such variables begin with.
@@ -23,6 +26,26 @@ const PREFIXES: [&[u8]; 2] = [b"CUDA_", b"NVIDIA_"];
 pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What is kept from life to life.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    /// What the job began with, as the application still has it where it changed nothing;
+    /// not known until it is asked for in the first life.
+    began: Option<Variables>,
+    /// What the application has changed.
+    changes: Changes,
+}
+
+impl Known {
+    /// Takes over what differs in the application's variables from those that the job began
+    /// with; returns it.
+    fn take(&mut self, application: &Variables, own: impl FnOnce() -> Variables) -> Changes {
+        let found = changes(application, self.began.get_or_insert_with(own));
+        self.changes.extend(found.clone());
+        found
+    }
+}
 
 fn is_ours(name: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -40,17 +63,22 @@ pub(crate) unsafe fn take(session: &Session, environ: *const *const c_char) {
     let application = unsafe { variables(environ) };
     // With the lock held, so that no fork meets the environment while it is read or
     // changed: the child would have the standard library's lock of it for ever.
-    let mut kept = session.environment();
-    let found = changes(&application, &own());
-    apply(&found);
-    kept.extend(found);
+    let mut known = session.environment();
+    apply(&known.take(&application, own));
+}
+
+/// What a checkpoint keeps.
+pub(crate) fn save(session: &Session) -> Known {
+    let mut known = session.environment();
+    known.began.get_or_insert_with(own);
+    known.clone()
 }
 
 /// Makes the changes of an earlier life again.
-pub(crate) fn restore(session: &Session, changes: Changes) {
-    let mut kept = session.environment();
-    apply(&changes);
-    *kept = changes;
+pub(crate) fn restore(session: &Session, saved: Known) {
+    let mut known = session.environment();
+    apply(&saved.changes);
+    *known = saved;
 }
 
 /// # Safety
@@ -117,6 +145,15 @@ fn apply(changes: &Changes) {
     }
 }
 
+/// Something to save.
+#[cfg(test)]
+pub(crate) fn sample() -> Known {
+    Known {
+        began: Some([(b"CUDA_Y".to_vec(), b"1".to_vec())].into()),
+        changes: [(b"CUDA_X".to_vec(), None)].into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +187,23 @@ mod tests {
         assert_eq!(found, map(&expected));
         // SAFETY: null is allowed.
         assert_eq!(unsafe { variables(std::ptr::null()) }, map(&[]));
+    }
+
+    /// The driver of a program that is saved before it uses one, and brought back with other
+    /// variables, sees those, but where the program has changed something.
+    #[test]
+    fn what_a_program_left_alone_is_the_restarting_commands() {
+        let began = map(&[("CUDA_VISIBLE_DEVICES", "0"), ("CUDA_B", "2")]);
+        let mut known = Known {
+            began: Some(began.clone()),
+            changes: Changes::new(),
+        };
+        let restarting = || map(&[("CUDA_VISIBLE_DEVICES", "3")]);
+        assert_eq!(known.take(&began, restarting), Changes::new());
+        let changed = map(&[("CUDA_VISIBLE_DEVICES", "1"), ("CUDA_B", "2")]);
+        let expected: Changes = [(b"CUDA_VISIBLE_DEVICES".to_vec(), Some(b"1".to_vec()))].into();
+        assert_eq!(known.take(&changed, restarting), expected);
+        assert_eq!(known.changes, expected);
     }
 
     #[test]

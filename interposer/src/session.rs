@@ -23,7 +23,7 @@ use crate::arena::Arena;
 use crate::callbacks::Callbacks;
 use crate::dispatch::context::Contexts;
 use crate::endings::{Endings, Orphans};
-use crate::environment::Changes;
+use crate::environment::Known;
 use crate::handles::Handles;
 use crate::host::HostMemory;
 use crate::names::Names;
@@ -58,7 +58,7 @@ pub(crate) struct Session {
     pub(crate) callbacks: Callbacks,
     pub(crate) endings: Endings,
     pub(crate) orphans: Orphans,
-    environment: Mutex<Changes>,
+    environment: Mutex<Known>,
     poison: Mutex<Vec<String>>,
     /// Functions whose refusal has been said.
     said: Mutex<HashSet<&'static str>>,
@@ -126,7 +126,7 @@ impl Session {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn environment(&self) -> MutexGuard<'_, Changes> {
+    pub(crate) fn environment(&self) -> MutexGuard<'_, Known> {
         self.environment
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

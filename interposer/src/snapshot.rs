@@ -18,7 +18,7 @@ use crate::dispatch::context::with_current;
 use crate::dispatch::event::{self, PAST, RECORDED};
 use crate::dispatch::text;
 use crate::driver::{self, out};
-use crate::environment::Changes;
+use crate::environment;
 use crate::handles::{Kind, Virtual};
 use crate::host::Pinned;
 use crate::names::Names;
@@ -74,7 +74,7 @@ pub(crate) struct Saved {
     pub(crate) names: Names,
     pub(crate) variables: Vec<Variable>,
     /// Since version 2.
-    pub(crate) environment: Changes,
+    pub(crate) environment: environment::Known,
 }
 
 impl Saved {
@@ -273,7 +273,7 @@ pub fn snapshot_log() -> Result<Vec<u8>, SnapshotError> {
         asked,
         names: session.names().clone(),
         variables,
-        environment: session.environment().clone(),
+        environment: environment::save(session),
     };
     let mut bytes = MAGIC.to_vec();
     bytes.extend(VERSION.to_le_bytes());
