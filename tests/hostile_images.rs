@@ -2,19 +2,15 @@
 //! are right, they are decoded or refused; nothing panics, and memory is taken in proportion to
 //! the bytes. (The formats of manifest and chunk tables, and of the device log, have such tests
 //! where they are.)
-#![allow(
-    unsafe_code,
-    reason = "counts allocations: passes them on to the system's allocator"
-)]
 
 mod common;
+#[path = "../interposer/src/heap.rs"]
+mod heap;
 
 use common::Random;
 use common::guests::find;
 use common::job::Bench;
 use lower_half::facts::JobFacts;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use transparent_core::attributes::Attributes;
 use transparent_core::codec;
 use transparent_core::fds::FdTable;
@@ -22,64 +18,6 @@ use transparent_core::image::{Compression, ImageReader, SectionRecord, Store};
 use transparent_core::memory::MemoryIndex;
 use transparent_core::scheduling::Scheduling;
 use upper_half::UpperState;
-
-struct Counting;
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-thread_local! {
-    /// Bytes that this thread has allocated and not freed, and the most of them so far.
-    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
-}
-
-fn count(bytes: isize) {
-    // A thread that ends frees after its variables are gone.
-    let _ = HELD.try_with(|held| {
-        let (now, most) = held.get();
-        let now = now + bytes;
-        held.set((now, most.max(now)));
-    });
-}
-
-// SAFETY: every call goes to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-/// The most bytes that `body` had allocated at one time.
-fn most(body: impl FnOnce()) -> usize {
-    let before = HELD.with(|held| {
-        let (now, _) = held.get();
-        held.set((now, now));
-        now
-    });
-    body();
-    let (_, most) = HELD.with(Cell::get);
-    (most - before) as usize
-}
 
 /// Decodes the section, and does with its value what is done before anything is restored.
 fn decode(section: &str, bytes: &[u8]) {
@@ -183,7 +121,7 @@ fn sections_are_not_believed() {
         let name = &record.name;
         for _ in 0..cases {
             let bytes = damaged(whole, &mut random);
-            let taken = most(|| decode(name, &bytes));
+            let ((), taken) = heap::most(|| decode(name, &bytes));
             assert!(
                 taken <= bound(bytes.len()),
                 "{name}: {taken} bytes of memory for {bytes:?}"
@@ -193,7 +131,7 @@ fn sections_are_not_believed() {
             let noise: Vec<u8> = (0..random.below(200))
                 .map(|_| random.below(256) as u8)
                 .collect();
-            let taken = most(|| decode(name, &noise));
+            let ((), taken) = heap::most(|| decode(name, &noise));
             assert!(
                 taken <= bound(noise.len()),
                 "{name}: {taken} bytes of memory for {noise:?}"
