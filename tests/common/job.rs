@@ -107,12 +107,23 @@ impl Bench {
             guest.steps
         };
         let mut bench = Self::with_args(guest, &[]);
-        bench.args = vec![steps.to_string().into()];
-        if guest.wants_folder {
-            // The same path in every run: it may be part of the guest's state.
-            bench.args.push(bench.path("work").into());
-        }
+        bench.steps(steps);
         bench
+    }
+
+    /// From now on the guest runs with `factor` times as many steps.
+    pub(crate) fn lengthen(&mut self, factor: u32) {
+        let steps: Option<u32> = self.args[0].to_str().and_then(|steps| steps.parse().ok());
+        let steps = steps.expect("the guest's first argument is its number of steps");
+        self.steps(steps.saturating_mul(factor));
+    }
+
+    fn steps(&mut self, steps: u32) {
+        self.args = vec![steps.to_string().into()];
+        if self.guest.wants_folder {
+            // The same path in every run: it may be part of the guest's state.
+            self.args.push(self.path("work").into());
+        }
     }
 
     /// The same with the arguments `args`.

@@ -40,70 +40,81 @@ pub(crate) fn launched(bench: &mut Bench, native: &Finished) -> Duration {
     begin.elapsed()
 }
 
-/// A pause of up to a fourteenth of the run, so that ten fit into it.
-fn gap(took: Duration, attempt: u32, random: &mut Random) -> Duration {
-    let most = took.as_micros() as u64 / 7 / (1 << attempt);
+/// A pause of up to a seventh of the run, a fourteenth on average, so that ten fit into
+/// it; half of that for each degree of hurry.
+fn gap(took: Duration, hurry: u32, random: &mut Random) -> Duration {
+    let most = took.as_micros() as u64 / 7 / (1 << hurry);
     Duration::from_micros(random.below(most.max(1000)))
 }
 
-/// Ten checkpoints while the guest runs on.
-pub(crate) fn checkpointed(bench: &mut Bench, native: &Reference, random: &mut Random) {
-    let mut last = None;
-    for attempt in 0..4 {
-        bench.launch();
-        let mut done = 0;
-        while bench.wait_ready() && done < LINKS {
-            sleep(gap(native.took, attempt, random));
-            if !bench.runs() {
-                break;
-            }
-            let answer = bench.checkpoint(&[]);
-            // The only excuse is that the guest was about to end.
-            assert!(
-                answer.code == 0 || (job_gone(&answer.err) && ends_soon(bench)),
-                "checkpoint {done} failed: {answer:#?}"
-            );
-            done += u32::from(answer.code == 0);
-            last = Some(answer);
+/// One run with up to ten checkpoints, while the guest runs on. How many there were.
+fn checkpointed(bench: &mut Bench, native: &Reference, hurry: u32, random: &mut Random) -> u32 {
+    bench.launch();
+    let mut done = 0;
+    while bench.wait_ready() && done < LINKS {
+        sleep(gap(native.took, hurry, random));
+        if !bench.runs() {
+            break;
         }
-        assert_eq!(
-            bench.finish(),
-            native.finished,
-            "after {done} checkpoints, against native"
+        let answer = bench.checkpoint(&[]);
+        // The only excuse is that the guest was about to end.
+        assert!(
+            answer.code == 0 || (job_gone(&answer.err) && ends_soon(bench)),
+            "checkpoint {done} failed: {answer:#?}"
         );
-        if done >= LINKS {
-            return;
-        }
+        done += u32::from(answer.code == 0);
     }
-    panic!("the guest ends too soon for {LINKS} checkpoints; the last answer: {last:#?}");
+    assert_eq!(
+        bench.finish(),
+        native.finished,
+        "after {done} checkpoints, against native"
+    );
+    done
 }
 
-/// Ten times: checkpoint, kill, restart.
-pub(crate) fn chained(bench: &mut Bench, native: &Reference, random: &mut Random) {
+/// One chain of up to ten times checkpoint, kill, restart. How many there were.
+fn chained(bench: &mut Bench, native: &Reference, hurry: u32, random: &mut Random) -> u32 {
+    bench.launch();
+    let mut links = 0;
+    while links < LINKS && bench.wait_ready() {
+        sleep(gap(native.took, hurry, random));
+        if !bench.runs() || !bench.checkpoint_kill() {
+            break;
+        }
+        links += 1;
+        bench.restart();
+    }
+    assert_eq!(
+        bench.finish(),
+        native.finished,
+        "after {links} restarts, against native"
+    );
+    links
+}
+
+/// Repeats a run until all ten fitted into it: with shorter pauses, and, where the
+/// machine is so busy that it is over too soon even so, with more and more steps.
+fn until_ten(
+    bench: &mut Bench,
+    native: &mut Reference,
+    random: &mut Random,
+    run: fn(&mut Bench, &Reference, u32, &mut Random) -> u32,
+) {
     let mut reached = Vec::new();
-    for attempt in 0..4 {
-        bench.launch();
-        let mut links = 0;
-        while links < LINKS && bench.wait_ready() {
-            sleep(gap(native.took, attempt, random));
-            if !bench.runs() || !bench.checkpoint_kill() {
-                break;
+    for growth in 0..4 {
+        if growth > 0 {
+            bench.lengthen(4);
+            *native = reference(bench);
+        }
+        for hurry in 0..3 {
+            reached.push(run(bench, native, hurry, random));
+            if reached.last() >= Some(&LINKS) {
+                return;
             }
-            links += 1;
-            bench.restart();
         }
-        assert_eq!(
-            bench.finish(),
-            native.finished,
-            "after {links} restarts, against native"
-        );
-        if links >= LINKS {
-            return;
-        }
-        reached.push(links);
     }
     panic!(
-        "the guest, which takes {:?} natively, ends too soon for {LINKS} restarts: {reached:?}",
+        "the guest, which takes {:?} natively, ends too soon for {LINKS}: {reached:?}",
         native.took
     );
 }
@@ -168,9 +179,9 @@ pub(crate) fn prove_in(name: &str, steps: u32, variables: &[(&str, &str)]) {
 fn prove_run(mut bench: Bench, mut native: Reference, random: &mut Random) {
     let took = launched(&mut bench, &native.finished);
     native.took = native.took.max(took);
-    checkpointed(&mut bench, &native, random);
+    until_ten(&mut bench, &mut native, random, checkpointed);
     let rounds = if super::long() { 5 } else { 1 };
     for _ in 0..rounds {
-        chained(&mut bench, &native, random);
+        until_ten(&mut bench, &mut native, random, chained);
     }
 }
