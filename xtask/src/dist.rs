@@ -65,6 +65,11 @@ const PACKAGES: [&str; 5] = [
 
 /// The task `dist`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
+    if let [flag] = args
+        && flag == "--portable"
+    {
+        return portable_tree();
+    }
     let mut profile = "release";
     let mut partial = false;
     let mut args = args.iter();
@@ -81,6 +86,15 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         build(profile)?
     };
     eprintln!("xtask: {}", tree.display());
+    Ok(())
+}
+
+/// The tree for machines whose C library is older than this one's.
+fn portable_tree() -> Result<()> {
+    let sysroot = Sysroot::fetch().context(
+        "a portable tree is linked with an older C library, so that it runs where that is",
+    )?;
+    eprintln!("xtask: {}", build_portable(&sysroot, &[])?.tree.display());
     Ok(())
 }
 

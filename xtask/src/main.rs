@@ -21,6 +21,8 @@ usage: cargo xtask TASK [OPTIONS]
 
   dist [--profile PROFILE]    build the relocatable tree target/dist (default profile: release);
        [--partial]            with --partial without what cannot be built just now
+  dist --portable             build target/portable/dist, the same for machines with an older C
+                              library, from 2.30 on (fetches 20 MB from Debian)
   demo                        dist, then launch, checkpoint, kill and restart a CUDA program
                               on the mock device, and compare it with a native run
   test [-- ARGS]              fetch what the tests need, dist, then cargo test --workspace ARGS
