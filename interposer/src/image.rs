@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use cuda_abi::fatbin::{Fatbin, Image, Kind, measure};
 
+use crate::dispatch::Call;
 use crate::guest;
 use crate::outline;
 
@@ -29,6 +30,21 @@ pub(crate) fn copy(address: u64) -> Option<Owned> {
     Some(Owned {
         bytes: guest::bytes(start, len),
         wrapped,
+    })
+}
+
+/// The image, or an empty one where it is of no kind that we know: then the session cannot
+/// be saved.
+pub(crate) fn or_poison(image: Option<Owned>, call: &Call) -> Owned {
+    image.unwrap_or_else(|| {
+        call.session.poison(format!(
+            "{}: the image has no length that gpuckpt can tell",
+            call.row.base
+        ));
+        Owned {
+            bytes: Vec::new(),
+            wrapped: false,
+        }
     })
 }
 

@@ -59,16 +59,7 @@ fn loaded(call: &Call, image: Option<Owned>, pointer: u64) -> u32 {
     let Some(handle) = session.handles.insert(Kind::Library, real) else {
         return CUDA_ERROR_OUT_OF_MEMORY.0;
     };
-    let image = image.unwrap_or_else(|| {
-        session.poison(format!(
-            "{}: the image has no length that gpuckpt can tell",
-            call.row.base
-        ));
-        Owned {
-            bytes: Vec::new(),
-            wrapped: false,
-        }
-    });
+    let image = image::or_poison(image, call);
     let op = Op::Library {
         handle,
         options,

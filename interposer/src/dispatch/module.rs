@@ -45,16 +45,7 @@ fn loaded(call: &Call, real: u64, image: Option<Owned>, options: Vec<(u32, u64)>
     let Some(handle) = session.handles.insert(Kind::Module, real) else {
         return CUDA_ERROR_OUT_OF_MEMORY.0;
     };
-    let image = image.unwrap_or_else(|| {
-        session.poison(format!(
-            "{}: the image has no length that gpuckpt can tell",
-            call.row.base
-        ));
-        Owned {
-            bytes: Vec::new(),
-            wrapped: false,
-        }
-    });
+    let image = image::or_poison(image, call);
     let context = threads::current();
     let parents: Vec<Virtual> = context.into_iter().collect();
     let op = Op::Module {

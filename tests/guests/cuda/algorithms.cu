@@ -1,33 +1,8 @@
 // Graph search, dynamic programming, linear systems, sorting and a Fourier
 // transform, each checked against the processor.
 #include "cuda_guest.h"
-#include <vector>
 #include <cmath>
 #include <algorithm>
-typedef std::vector<float> VF;
-typedef std::vector<int> VI;
-
-template <class T> T *up(const std::vector<T> &v)
-{
-    T *d;
-    CUDA(cudaMalloc(&d, v.size() * sizeof(T)));
-    CUDA(cudaMemcpy(d, v.data(), v.size() * sizeof(T), cudaMemcpyHostToDevice));
-    return d;
-}
-
-template <class T> std::vector<T> down(T *d, size_t n)
-{
-    std::vector<T> v(n);
-    CUDA(cudaMemcpy(v.data(), d, n * sizeof(T), cudaMemcpyDeviceToHost));
-    CUDA(cudaFree(d));
-    return v;
-}
-
-static float rf(uint64_t i)
-{
-    return (mix64(i) >> 40) / 16777216.f;
-}
-
 static digest_t g = DIGEST_START;
 
 template <class T> void dg(const std::vector<T> &v)
