@@ -118,3 +118,54 @@ fn comparisons() {
         });
     }
 }
+
+#[test]
+fn set_writes_numbers() {
+    type Holds = fn(f64, f64) -> bool;
+    let ops: [(&str, Holds); 4] = [
+        ("gt", |a, b| a > b),
+        ("equ", |a, b| a == b || a.is_nan() || b.is_nan()),
+        ("neu", |a, b| a != b),
+        ("leu", |a, b| !(a > b)),
+    ];
+    for (ty, e, m) in TYPES {
+        let v = |bits: u64| half_value(bits & 0xffff, e, m);
+        let one = if ty == "f16" { 0x3c00 } else { 0x3f80 };
+        for (op, holds) in ops {
+            for (to, yes) in [("u16", 0xffff), ("s16", 0xffff), (ty, one)] {
+                let name = format!("set.{op}.{to}.{ty}");
+                check(&name, B16, &[(B16, Draw::Half); 2], |x| {
+                    Some(if holds(v(x[0]), v(x[1])) { yes } else { 0 })
+                });
+            }
+            check(
+                &format!("set.{op}.u32.{ty}"),
+                B32,
+                &[(B16, Draw::Half); 2],
+                |x| {
+                    Some(if holds(v(x[0]), v(x[1])) {
+                        0xffff_ffff
+                    } else {
+                        0
+                    })
+                },
+            );
+            let pair = format!("{ty}x2");
+            for (to, yes) in [("u32", 0xffff), ("s32", 0xffff), (pair.as_str(), one)] {
+                let one = move |a: u64, b: u64, third: bool| {
+                    let holds = holds(v(a), v(b)) && third;
+                    if holds { yes } else { 0 }
+                };
+                let both = move |x: &[u64], third: bool| {
+                    one(x[0], x[1], third) | one(x[0] >> 16, x[1] >> 16, third) << 16
+                };
+                let two = [(B32, Draw::Half), (B32, Draw::Half)];
+                let name = format!("set.{op}.{to}.{pair}");
+                check(&name, B32, &two, |x| Some(both(x, true)));
+                let three = [two[0], two[1], (Pred, Draw::Bits)];
+                let body = format!("@%on set.{op}.and.{to}.{pair} %z, %a, %b, !%c;");
+                check_body(&body, &body, B32, &three, |x| Some(both(x, x[2] == 0)));
+            }
+        }
+    }
+}

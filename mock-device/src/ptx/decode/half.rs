@@ -5,7 +5,7 @@
 
 use super::super::PtxError;
 use super::super::ast::Operand;
-use super::super::code::{Handler, Inst, NONE, Op};
+use super::super::code::{Handler, Inst, NONE, Op, Slot};
 use super::super::exec::convert::format;
 use super::super::exec::cx::{Cx, LANES};
 use super::super::exec::softfloat::{self, Format, Round, pack, unpack};
@@ -260,28 +260,21 @@ pub(super) fn decode<'a>(
     Ok(())
 }
 
-/// `setp` on packed pairs: one predicate for each half.
-pub(super) fn setp_pair<'a>(
+/// A comparison of packed pairs: a predicate for the low and one for the high half.
+fn compare_pair<'a>(
     d: &mut Decoder<'_, 'a>,
     f: &Form<'_>,
-    ops: &[Operand<'a>],
+    operands: &[Operand<'a>],
     ty: Ty,
     op: &str,
     ftz: bool,
-    logic: Option<Logic>,
-) -> Result<(), PtxError> {
+) -> Result<[Slot; 2], PtxError> {
     let single = if ty == Ty::F16x2 { Ty::F16 } else { Ty::BF16 };
     let handler = compare::compare(op, single, ftz).ok_or_else(|| f.unsupported())?;
-    let Operand::Pair(low, high) = &ops[0] else {
-        return Err(f.syntax("takes two predicates"));
+    let [left, right] = operands else {
+        return Err(f.syntax("compares two operands"));
     };
-    let targets = [d.target(low, Width::Pred)?, d.target(high, Width::Pred)?];
-    let sources = [d.source(&ops[1], ty)?, d.source(&ops[2], ty)?];
-    let combine = match (logic, ops.get(3)) {
-        (Some(logic), Some(third)) => Some((logic, d.predicate(third)?)),
-        (None, None) => None,
-        _ => return Err(f.syntax("wrong number of operands")),
-    };
+    let sources = [d.source(left, ty)?, d.source(right, ty)?];
     let results = [d.register(Width::Pred), d.register(Width::Pred)];
     for (half, result) in results.into_iter().enumerate() {
         let take: Handler = if half == 0 {
@@ -294,15 +287,97 @@ pub(super) fn setp_pair<'a>(
         d.lanes(take, b, &sources[1..]);
         d.lanes(handler, result, &[a, b]);
     }
+    Ok(results)
+}
+
+/// `d` = `result` combined with a third predicate, where there is one.
+fn combined(
+    d: &mut Decoder<'_, '_>,
+    target: Slot,
+    result: Slot,
+    combine: Option<(Logic, (Slot, bool))>,
+) {
+    let mut inst = Inst::new(Op::Lanes(compare::copy_predicate), 0);
+    if let Some((logic, (third, negated))) = combine {
+        inst.op = Op::Lanes(logic.handler());
+        inst.s[1] = third;
+        inst.aux = u32::from(negated);
+    }
+    (inst.s[0], inst.d) = (result, target);
+    d.emit(inst);
+}
+
+/// `setp` on packed pairs: one predicate for each half.
+pub(super) fn setp_pair<'a>(
+    d: &mut Decoder<'_, 'a>,
+    f: &Form<'_>,
+    ops: &[Operand<'a>],
+    ty: Ty,
+    op: &str,
+    ftz: bool,
+    logic: Option<Logic>,
+) -> Result<(), PtxError> {
+    let Operand::Pair(low, high) = &ops[0] else {
+        return Err(f.syntax("takes two predicates"));
+    };
+    let targets = [d.target(low, Width::Pred)?, d.target(high, Width::Pred)?];
+    let combine = match (logic, ops.get(3)) {
+        (Some(logic), Some(third)) => Some((logic, d.predicate(third)?)),
+        (None, None) => None,
+        _ => return Err(f.syntax("wrong number of operands")),
+    };
+    let results = compare_pair(d, f, &ops[1..3], ty, op, ftz)?;
     for (result, target) in results.into_iter().zip(targets) {
-        let mut inst = Inst::new(Op::Lanes(compare::copy_predicate), 0);
-        if let Some((logic, (third, negated))) = combine {
-            inst.op = Op::Lanes(logic.handler());
-            inst.s[1] = third;
-            inst.aux = u32::from(negated);
-        }
-        (inst.s[0], inst.d) = (result, target);
-        d.emit(inst);
+        combined(d, target, result, combine);
     }
     Ok(())
+}
+
+/// `set` on packed pairs: in each half 1.0, or all bits for an integer, where it holds.
+pub(super) fn set_pair<'a>(
+    d: &mut Decoder<'_, 'a>,
+    f: &Form<'_>,
+    ops: &[Operand<'a>],
+    (to, ty): (Ty, Ty),
+    op: &str,
+    ftz: bool,
+    logic: Option<Logic>,
+) -> Result<(), PtxError> {
+    let yes = match to {
+        Ty::U32 | Ty::S32 => 0xffff_ffff,
+        _ if to != ty => return Err(f.unsupported()),
+        Ty::F16x2 => 0x3c00_3c00,
+        _ => 0x3f80_3f80,
+    };
+    let combine = match (logic, ops.get(3)) {
+        (Some(logic), Some(third)) => Some((logic, d.predicate(third)?)),
+        (None, None) => None,
+        _ => return Err(f.syntax("wrong number of operands")),
+    };
+    let results = compare_pair(d, f, &ops[1..3], ty, op, ftz)?;
+    let halves = [d.register(Width::Pred), d.register(Width::Pred)];
+    for (result, half) in results.into_iter().zip(halves) {
+        combined(d, half, result, combine);
+    }
+    let mut inst = Inst::new(Op::Lanes(choose_halves), 0);
+    inst.x = yes;
+    (inst.s[0], inst.s[1]) = (halves[0], halves[1]);
+    inst.d = d.target(&ops[0], Width::W32)?;
+    d.emit(inst);
+    Ok(())
+}
+
+/// The low half of `x` where `s[0]` holds, its high half where `s[1]` does.
+fn choose_halves(cx: &mut Cx<'_>, i: &Inst) {
+    let (low, high) = (cx.pred(i.s[0]), cx.pred(i.s[1]));
+    let out: [u32; LANES] = std::array::from_fn(|lane| {
+        let mask = if low >> lane & 1 == 1 { 0xffff } else { 0 }
+            | if high >> lane & 1 == 1 {
+                0xffff_0000
+            } else {
+                0
+            };
+        i.x as u32 & mask
+    });
+    cx.put(i.d, &out);
 }

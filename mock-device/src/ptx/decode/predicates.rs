@@ -148,6 +148,9 @@ pub(super) fn set<'a>(d: &mut Decoder<'_, 'a>, f: &mut Form<'_>, ops: &[Operand<
     if ops.len() < 3 || ops.len() > 4 {
         return Err(f.syntax("takes 3 or 4 operands"));
     }
+    if matches!(ty, Ty::F16x2 | Ty::BF16x2) {
+        return half::set_pair(d, f, ops, (to, ty), c.op, c.ftz, c.logic);
+    }
     let handler = compare::compare(c.op, ty, c.ftz).ok_or_else(|| f.unsupported())?;
     let sources = [d.source(&ops[1], ty)?, d.source(&ops[2], ty)?];
     let result = d.register(Width::Pred);
