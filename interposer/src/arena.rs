@@ -356,6 +356,16 @@ impl Arena {
         })?
     }
 
+    /// True when all these bytes are one block's, whose last unit of [`ALIGNMENT`] is its own.
+    pub(crate) fn holds(&self, address: u64, len: u64) -> bool {
+        let Some((&start, block)) = self.blocks.range(..=address).next_back() else {
+            return false;
+        };
+        let size = round_up(block.size, ALIGNMENT).unwrap_or(block.size);
+        let skipped = address - start;
+        skipped < size && len <= size - skipped
+    }
+
     /// Number and total size of the application's blocks.
     pub(crate) fn totals(&self) -> (usize, u64) {
         (

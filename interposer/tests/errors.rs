@@ -132,6 +132,59 @@ fn device_memory_fails_as_documented() {
     });
 }
 
+/// Blocks share what the driver maps, so that it cannot tell where one ends.
+#[test]
+fn copies_and_fills_stay_in_their_block() {
+    alone("copies_and_fills_stay_in_their_block", &[], || {
+        primary();
+        let [a, b]: [u64; 2] = std::array::from_fn(|_| get("cuMemAlloc_v2", &[1000]));
+        let mut host = vec![7u8; 4096];
+        let here = host.as_mut_ptr() as u64;
+        ok("cuMemcpyHtoD_v2", &[a, here, 1000]);
+        ok("cuMemcpyHtoD_v2", &[b, here, 1000]);
+        ok("cuMemcpyDtoH_v2", &[here, a + 1000, 0]);
+        let wrong = |name: &str, args: &[u64]| {
+            assert_eq!(call(name, args), INVALID_VALUE, "{name}{args:x?}");
+        };
+        for (name, args) in [
+            ("cuMemcpyHtoD_v2", [a, here, 2000]),
+            ("cuMemcpyHtoDAsync_v2", [a + 900, here, 200]),
+            ("cuMemcpyDtoH_v2", [here, b, 4096]),
+            ("cuMemcpyDtoHAsync_v2", [here, b, u64::MAX]),
+            ("cuMemcpyDtoD_v2", [a, b, 1500]),
+            ("cuMemcpyDtoD_v2", [b, a, 1500]),
+            ("cuMemcpy", [here, a + 1020, 8]),
+            ("cuMemsetD8_v2", [a, 1, 1025]),
+            ("cuMemsetD16_v2", [a, 1, 513]),
+            ("cuMemsetD32_v2", [a, 1, 257]),
+            ("cuMemsetD32Async", [a, 1, u64::MAX / 4]),
+        ] {
+            wrong(name, &args);
+        }
+        wrong("cuMemcpyPeer", &[a, 0, b, 0, 1500]);
+        ok("cuMemsetD2D8_v2", &[a, 100, 1, 50, 10]);
+        wrong("cuMemsetD2D8_v2", &[a, 100, 1, 50, 11]);
+        wrong("cuMemsetD2D32_v2", &[a, 400, 1, 60, 3]);
+        // Source: x, y, memory type, host, device, array, pitch; the destination; width, height.
+        let rows = |device: u64, height: u64| -> [u64; 16] {
+            let mut copy = [0; 16];
+            (copy[2], copy[4], copy[6]) = (2, device, 128);
+            (copy[9], copy[10], copy[13]) = (1, here, 64);
+            (copy[14], copy[15]) = (64, height);
+            copy
+        };
+        ok("cuMemcpy2D_v2", &[at(&mut rows(a, 8))]);
+        ok("cuMemcpy2DAsync_v2", &[at(&mut rows(a + 128, 7)), 0]);
+        wrong("cuMemcpy2D_v2", &[at(&mut rows(a, 9))]);
+        wrong("cuMemcpy2DAsync_v2", &[at(&mut rows(a + 128, 8)), 0]);
+        ok("cuMemFree_v2", &[b]);
+        wrong("cuMemcpyDtoH_v2", &[here, b, 4]);
+        ok("cuMemcpyDtoH_v2", &[here, a, 1000]);
+        ok("cuCtxSynchronize", &[]);
+        assert!(host[1000..].iter().all(|&byte| byte == 7), "overwritten");
+    });
+}
+
 #[test]
 fn what_is_refused_is_said_once() {
     let errors = alone("what_is_refused_is_said_once", &[], || {
