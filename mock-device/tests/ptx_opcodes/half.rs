@@ -126,7 +126,7 @@ fn set_writes_numbers() {
         ("gt", |a, b| a > b),
         ("equ", |a, b| a == b || a.is_nan() || b.is_nan()),
         ("neu", |a, b| a != b),
-        ("leu", |a, b| !(a > b)),
+        ("leu", |a, b| a <= b || a.is_nan() || b.is_nan()),
     ];
     for (ty, e, m) in TYPES {
         let v = |bits: u64| half_value(bits & 0xffff, e, m);
