@@ -425,6 +425,32 @@ fn a_job_that_has_ended_can_be_continued() {
     );
 }
 
+/// A job that is being brought back says so, and a checkpoint that is asked for meanwhile
+/// is taken once it runs.
+#[test]
+fn status_tells_of_a_restart() {
+    let mut bench = Bench::new(find("driver_ptx"));
+    let expected = bench.native();
+    bench.launch();
+    assert!(bench.wait_ready() && bench.wait_for_progress(0));
+    assert!(bench.checkpoint_kill(), "a job that has just begun");
+    // Each copy into device memory takes its time.
+    bench
+        .env
+        .push(("GPUCKPT_MOCK".into(), "slow-copies=400000".into()));
+    bench.restart();
+    let name = bench.name();
+    wait_until("status to tell of the restart", None, || {
+        let status = bench.ask(&["status", "--json", name]);
+        let doing = (status.code == 0).then(|| status.json()["doing"]["what"].clone());
+        (doing? == "restart").then_some(())
+    });
+    assert!(bench.checkpoint_kill(), "asked for during the restart");
+    bench.env.pop();
+    bench.restart();
+    assert_eq!(bench.finish(), expected, "against native");
+}
+
 /// A checkpoint that is asked for beside another one is taken after it.
 #[test]
 fn checkpoints_wait_for_each_other() {

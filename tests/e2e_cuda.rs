@@ -6,7 +6,7 @@ mod common;
 
 use common::guests::find;
 use common::job::Bench;
-use common::scenario::{launched, prove, prove_in, prove_slowed, reference};
+use common::scenario::{launched, prove, prove_in, prove_on_mock, reference};
 
 macro_rules! proofs {
     ($($name:ident),* $(,)?) => {
@@ -45,19 +45,25 @@ proofs!(
 /// drain them, and finds work in flight every time.
 #[test]
 fn vector_with_kernels_in_flight() {
-    prove_slowed("vector", 1000, 300);
+    prove_on_mock("vector", 1000, "slow-kernels=300");
 }
 
 /// The same with several streams that wait for each other.
 #[test]
 fn streams_with_kernels_in_flight() {
-    prove_slowed("streams", 300, 2000);
+    prove_on_mock("streams", 300, "slow-kernels=2000");
 }
 
 /// Callbacks are pending behind slow kernels.
 #[test]
 fn callbacks_with_kernels_in_flight() {
-    prove_slowed("pinned", 400, 1000);
+    prove_on_mock("pinned", 400, "slow-kernels=1000");
+}
+
+/// Copies from and to pinned memory are under way.
+#[test]
+fn copies_in_flight() {
+    prove_on_mock("pinned", 200, "slow-copies=3000");
 }
 
 /// A program that sets CUDA_VISIBLE_DEVICES itself: its driver sees it, also in later lives,

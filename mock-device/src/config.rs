@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) move_globals: bool,
     /// Microseconds that every kernel takes longer.
     pub(crate) slow_kernels: u64,
+    /// Microseconds that every copy takes longer.
+    pub(crate) slow_copies: u64,
     /// Compute capability, 90 for 9.0.
     pub(crate) sm: u32,
     /// Fat binaries hold nothing that this device can run.
@@ -50,6 +52,7 @@ impl Default for Config {
             fail_launch: None,
             move_globals: false,
             slow_kernels: 0,
+            slow_copies: 0,
             sm: 90,
             no_fatbin: false,
             stale_crash: false,
@@ -92,6 +95,7 @@ impl Config {
                 "fail-launch" => config.fail_launch = Some(number()?),
                 "move-globals" => config.move_globals = flag()?,
                 "slow-kernels" => config.slow_kernels = number()?,
+                "slow-copies" => config.slow_copies = number()?,
                 "sm" => {
                     config.sm = u32::try_from(number()?).unwrap_or(0);
                     if !(50..=130).contains(&config.sm) {
@@ -164,7 +168,7 @@ mod tests {
     fn reads_every_switch() {
         let config = Config::parse(
             "seed=7,devices=2,memory=64M,oom-after=3,refuse-address,fail-launch=2,\
-             move-globals,slow-kernels=500,sm=80,no-fatbin,stale-crash",
+             move-globals,slow-kernels=500,slow-copies=90,sm=80,no-fatbin,stale-crash",
         )
         .unwrap();
         let expected = Config {
@@ -176,6 +180,7 @@ mod tests {
             fail_launch: Some(2),
             move_globals: true,
             slow_kernels: 500,
+            slow_copies: 90,
             sm: 80,
             no_fatbin: true,
             stale_crash: true,

@@ -11,6 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use cuda_abi::driver::result::*;
 use cuda_abi::driver::*;
@@ -144,6 +145,18 @@ impl Context {
     /// Tells kernels to give up.
     pub(crate) fn stop(&self) -> &AtomicBool {
         &self.stop
+    }
+
+    /// Takes its time, as a switch says, unless told to stop.
+    pub(crate) fn linger(&self, microseconds: u64) {
+        let end = Instant::now() + Duration::from_micros(microseconds);
+        while !self.stop.load(Ordering::Relaxed) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(5)));
+        }
     }
 
     /// The sticky error, if any.

@@ -140,9 +140,11 @@ pub(crate) fn copy(
         Mode::Async => target.pageable || (source.pageable && !staged),
     };
     let target = target.extent;
+    let (owner, slow) = (Arc::clone(&context), driver.config.slow_copies);
     let work = if staged {
         let bytes = pack(&source.extent, &from, size);
         Work::device(move |_| {
+            owner.linger(slow);
             let source = Extent::host(bytes.as_ptr() as u64, bytes.len());
             let [width, height, _] = size;
             let packed = (width, width * height);
@@ -152,6 +154,7 @@ pub(crate) fn copy(
     } else {
         let strides = (from.pitch, from.slice);
         Work::device(move |_| {
+            owner.linger(slow);
             copy_rows(&target, (to_pitch, to_slice), &source.extent, strides, size);
             Ok(())
         })

@@ -3,8 +3,6 @@
 #![allow(unsafe_code, reason = "reads the parameters that the caller points to")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use cuda_abi::driver::result::*;
 use cuda_abi::driver::{
@@ -209,7 +207,7 @@ fn run(
     parameters: &[u8],
     number: u64,
 ) -> Answer {
-    linger(driver.config.slow_kernels, context.stop());
+    context.linger(driver.config.slow_kernels);
     let (peers, stack) = {
         let settings = lock(&context.settings);
         (
@@ -267,17 +265,5 @@ fn code_of(kind: FaultKind) -> CUresult {
         FaultKind::IllegalInstruction => CUDA_ERROR_ILLEGAL_INSTRUCTION,
         FaultKind::BadLaunch => CUDA_ERROR_INVALID_VALUE,
         FaultKind::Trap | FaultKind::StackOverflow | FaultKind::Stopped => CUDA_ERROR_LAUNCH_FAILED,
-    }
-}
-
-/// Takes its time, as the switch says, unless told to stop.
-fn linger(microseconds: u64, stop: &AtomicBool) {
-    let end = Instant::now() + Duration::from_micros(microseconds);
-    while !stop.load(Ordering::Relaxed) {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        std::thread::sleep(left.min(Duration::from_millis(5)));
     }
 }

@@ -145,6 +145,22 @@ fn kernels_are_slow_on_request() {
     });
 }
 
+#[test]
+fn copies_are_slow_on_request() {
+    alone("copies_are_slow_on_request", "slow-copies=30000", || {
+        new_context();
+        let p = alloc(4);
+        let number = 7u32;
+        let start = std::time::Instant::now();
+        ok!(cuMemcpyHtoDAsync_v2(p, (&raw const number).cast(), 4, 0));
+        fails!(cuStreamQuery(0), CUDA_ERROR_NOT_READY);
+        let mut back = 0u32;
+        ok!(cuMemcpyDtoH_v2((&raw mut back).cast(), p, 4));
+        assert!(start.elapsed().as_millis() >= 60);
+        assert_eq!(back, 7);
+    });
+}
+
 /// A container with one uncompressed PTX entry.
 fn fatbin(text: &str, arch: u32) -> Vec<u8> {
     let mut payload = text.as_bytes().to_vec();

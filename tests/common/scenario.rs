@@ -155,11 +155,9 @@ fn long_enough(mut guest: Guest) -> (Bench, Reference) {
     }
 }
 
-/// The same with this many steps and the mock's kernels slowed down by so many
-/// microseconds.
-pub(crate) fn prove_slowed(name: &str, steps: u32, microseconds: u32) {
-    let slow = format!("slow-kernels={microseconds}");
-    prove_in(name, steps, &[("GPUCKPT_MOCK", &slow)]);
+/// The same with this many steps and these switches of the mock device.
+pub(crate) fn prove_on_mock(name: &str, steps: u32, switches: &str) {
+    prove_in(name, steps, &[("GPUCKPT_MOCK", switches)]);
 }
 
 /// The same with this many steps, and every process started with these variables.
