@@ -9,6 +9,7 @@ use common::process::{Process, code, wait_until};
 use nix::sys::signal::Signal;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 fn bench() -> Bench {
@@ -332,6 +333,50 @@ fn the_table_of_guests_is_sound() {
         );
     }
     assert_eq!(CHECKPOINTED, 85);
+}
+
+/// What the descriptors of a thread lead to.
+fn descriptors(task: &Path) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(task.join("fd")).expect("descriptors");
+    let links = listed.flatten().map(|fd| std::fs::read_link(fd.path()));
+    links.flatten().collect()
+}
+
+fn control_thread(pid: i32) -> Option<PathBuf> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let mut tasks = tasks.flatten().map(|task| task.path());
+    let name = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+    tasks.find(|task| name(task).trim_end() == "gpuckpt-control")
+}
+
+/// A short read of a program with one thread takes a quarter longer while somebody shares
+/// its descriptors; and who has copies of them keeps the reader of a pipe waiting.
+#[test]
+fn nobody_shares_the_descriptors_of_a_program_without_a_device() {
+    let mut bench = long_bench();
+    bench.launch();
+    for life in 0..3 {
+        assert!(bench.wait_ready() && bench.wait_for_progress(0));
+        let pid = bench.pid();
+        let control = wait_until("a control thread", Some(pid), || control_thread(pid));
+        for _ in 0..3 {
+            bench.checkpoint(&[]).expect_success("a checkpoint");
+            let status = bench.ask(&["status", bench.name()]);
+            status.expect_success("status");
+            // Its socket, itself, and three in the place of the standard streams; a client
+            // may still be there.
+            let own = wait_until("the control thread to be alone", Some(pid), || {
+                let own = descriptors(&control);
+                (own.len() == 5).then_some(own)
+            });
+            let mut shared = descriptors(format!("/proc/{pid}").as_ref());
+            shared.retain(|link| own.contains(link));
+            assert!(shared.is_empty(), "life {life}: {shared:?}");
+        }
+        assert!(bench.checkpoint_kill());
+        bench.restart();
+    }
+    bench.kill();
 }
 
 /// A job that cannot answer as usual is told apart: one that is busy with a checkpoint, one

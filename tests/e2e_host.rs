@@ -38,6 +38,7 @@ proofs!(
     files,
     descriptors,
     numbers,
+    table,
     mmaps,
     attributes,
     identity,

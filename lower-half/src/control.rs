@@ -4,23 +4,28 @@
 //! It is a lower-half thread with every signal blocked. Requests are served one
 //! after the other, so two checkpoints never overlap; a client that does not read
 //! is not waited for. While it is busy, [`crate::meanwhile`] answers.
-#![allow(unsafe_code, reason = "signal masks and peer credentials")]
+#![allow(
+    unsafe_code,
+    reason = "descriptors that another thread uses are closed"
+)]
 
 use crate::checkpoint::{self, Failure};
 use crate::claim::Claim;
 use crate::job::Job;
 use crate::meanwhile::{Meanwhile, Waiting};
-use crate::{report, scheduling};
+use crate::{descriptors, report, scheduling};
 use anyhow::{Context, Result};
 use lower_half::protocol::{CheckpointReport, Reply, Request, socket_dir};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use transparent_core::apart;
 
 /// How long a checkpoint at an interval may take to quiesce.
 const INTERVAL_DEADLINE: Duration = Duration::from_secs(60);
@@ -70,12 +75,27 @@ impl Control {
         Ok(control)
     }
 
-    /// Starts the thread.
+    /// Starts the thread. Without a device it leaves the application's descriptors
+    /// alone (see [`apart`]). With one that would gain nothing, since drivers have threads,
+    /// and their descriptors must be at hand.
     pub(crate) fn start(self, job: &'static Job) -> Result<()> {
+        let waiting = self.waiting.iter().map(|client| client.stream.as_raw_fd());
+        let own: Vec<_> = waiting.chain([self.listener.as_raw_fd()]).collect();
+        let (tell, told) = mpsc::channel();
         spawn_quiet("gpuckpt-control", move || {
             scheduling::at_home();
+            let _ = tell.send(if job.has_device() {
+                Vec::new()
+            } else {
+                apart::leave(&own).unwrap_or_default()
+            });
             self.serve(job);
-        })
+        })?;
+        for fd in told.recv().unwrap_or_default() {
+            // SAFETY: the thread has it in a table of its own; nobody uses this one.
+            unsafe { descriptors::close(fd) };
+        }
+        Ok(())
     }
 
     /// Does `work` while others are told that the job is busy with `what`.

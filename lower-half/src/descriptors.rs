@@ -16,6 +16,7 @@
 
 use libc::{c_char, c_int, c_long, c_void, mode_t, size_t};
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use transparent_core::apart::Table;
 
 /// Descriptors that can be registered: numbers below this.
 const TRACKED: usize = 1 << 20;
@@ -74,9 +75,10 @@ pub(crate) fn is_ours(fd: i32) -> bool {
     index < TRACKED && OURS[index / 64].load(Ordering::Relaxed) & (1 << (index % 64)) != 0
 }
 
+// The numbers of a thread that is apart mean nothing elsewhere.
 fn register(fd: i32) {
     let index = fd as usize;
-    if index < TRACKED {
+    if index < TRACKED && !Table::current().is_apart() {
         OURS[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
     }
 }
@@ -84,6 +86,7 @@ fn register(fd: i32) {
 fn forget(fd: i32) {
     if let Ok(index) = usize::try_from(fd)
         && index < TRACKED
+        && !Table::current().is_apart()
     {
         OURS[index / 64].fetch_and(!(1 << (index % 64)), Ordering::Relaxed);
     }

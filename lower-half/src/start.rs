@@ -139,7 +139,7 @@ fn init_tracing() {
         let filter = tracing_subscriber::EnvFilter::from_env("GPUCKPT_LOG");
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(|| report::Unlocked)
+            .with_writer(|| report::Unlocked(2))
             .try_init();
     }
 }

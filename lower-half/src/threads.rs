@@ -3,7 +3,7 @@
 //! application's signal mask, and GS, which leads to the record of the application's
 //! thread: a signal for the application that the kernel gives to such a thread would
 //! be handled as that thread's own, and be lost. So they block every signal, and GS
-//! is zero.
+//! is zero. They share the descriptor table of the thread that starts them.
 //!
 //! As in [`crate::descriptors`], libc's function is replaced for every library of the
 //! lower half. Hosts of application threads come this way too, and set GS themselves.
@@ -16,6 +16,7 @@
 use crate::descriptors::next;
 use libc::{c_int, c_void, pthread_attr_t, pthread_t};
 use std::sync::atomic::AtomicUsize;
+use transparent_core::apart::Table;
 
 /// A thread may end by pthread_exit or be cancelled, which unwinds through us.
 type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
@@ -23,6 +24,7 @@ type Create =
     unsafe extern "C" fn(*mut pthread_t, *const pthread_attr_t, Start, *mut c_void) -> c_int;
 
 struct Begin {
+    table: Table,
     start: Start,
     argument: *mut c_void,
 }
@@ -41,7 +43,11 @@ pub unsafe extern "C" fn pthread_create(
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     // SAFETY: libc's pthread_create has this type.
     let create: Create = unsafe { std::mem::transmute(next(&NEXT, c"pthread_create")) };
-    let begin = Box::into_raw(Box::new(Begin { start, argument }));
+    let begin = Box::into_raw(Box::new(Begin {
+        table: Table::current(),
+        start,
+        argument,
+    }));
     // SAFETY: the masks live across the calls; the new thread alone takes `begin`,
     // and nobody else when there is none.
     unsafe {
@@ -61,9 +67,10 @@ pub unsafe extern "C" fn pthread_create(
 unsafe extern "C-unwind" fn run(begin: *mut c_void) -> *mut c_void {
     const ARCH_SET_GS: c_int = 0x1001;
     // SAFETY: made by `pthread_create` for this thread alone.
-    let Begin { start, argument } = *unsafe { Box::from_raw(begin.cast::<Begin>()) };
+    let begin = *unsafe { Box::from_raw(begin.cast::<Begin>()) };
+    begin.table.set();
     // SAFETY: no code of the lower half uses GS but through a record of its own.
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, 0) };
     // SAFETY: by the contract of `pthread_create`.
-    unsafe { start(argument) }
+    unsafe { (begin.start)(begin.argument) }
 }

@@ -122,6 +122,7 @@ pub(crate) const GUESTS: &[Guest] = &[
     host("threads_malloc", "host/threads_malloc.c", C, 2500),
     in_folder(host("descriptors", "host/descriptors.c", C, 400)),
     host("numbers", "host/numbers.c", C, 600),
+    in_folder(host("table", "host/table.c", C, 400)),
     host("exceptions", "host/exceptions.cpp", Build::Cxx, 18000),
     host("rust_threads", "host/rust_threads.rs", Build::Rust, 400),
     host("numpy_threads", "host/numpy_threads.py", Build::Python, 600),

@@ -15,6 +15,7 @@
 //! Every system call that the standard library lacks is wrapped in `sys`, the only
 //! module with unsafe code.
 
+pub mod apart;
 pub mod attributes;
 pub mod codec;
 pub mod fds;

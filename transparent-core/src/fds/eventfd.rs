@@ -1,6 +1,7 @@
 //! Event counters (eventfd(2)).
 
 use super::look::Look;
+use crate::apart::hold;
 use crate::{Refusal, sys};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -34,7 +35,8 @@ pub(super) fn take(look: &Look, stopped: bool) -> Result<Eventfd, Refusal> {
 
 /// A read takes 1 from a semaphore and all from a counter; what it took is put back.
 fn find_semaphore(look: &Look, count: u64) -> io::Result<bool> {
-    let fd = look.fd;
+    let file = hold(look.fd)?;
+    let fd = file.as_raw_fd();
     let add = |n: u64| sys::descriptor::write(fd, &n.to_ne_bytes()).map(drop);
     let raise = 2_u64.saturating_sub(count);
     if raise > 0 {

@@ -28,7 +28,8 @@ const KERNELS: [i64; 7] = [
 ];
 
 pub(super) fn is_kernels(look: &Look) -> bool {
-    sys::descriptor::file_system(look.fd).is_ok_and(|magic| KERNELS.contains(&magic))
+    look.file_system()
+        .is_ok_and(|magic| KERNELS.contains(&magic))
 }
 
 pub(super) fn take(look: &Look) -> Result<KernelFile, Refusal> {
@@ -45,7 +46,7 @@ pub(super) fn own_path(look: &Look) -> Result<RawPath, Refusal> {
     let Some(rest) = path.0.strip_prefix(b"/proc/") else {
         return Ok(path.clone());
     };
-    if !sys::descriptor::file_system(look.fd).is_ok_and(|magic| magic == PROC) {
+    if !look.file_system().is_ok_and(|magic| magic == PROC) {
         return Ok(path.clone());
     }
     let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();

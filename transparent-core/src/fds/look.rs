@@ -1,8 +1,9 @@
-//! What `/proc/self/fd`, `/proc/self/fdinfo` and `fstat` say about a descriptor
-//! (proc_pid_fdinfo(5)).
+//! What `/proc/self/fd` and `/proc/self/fdinfo` say about a descriptor
+//! (proc_pid_fdinfo(5)). To look changes nothing, and takes no part in the table.
 
 use crate::{RawPath, Refusal, sys};
 use std::io;
+use std::path::PathBuf;
 
 /// `O_LARGEFILE` as the kernel has it: set or not by how a file was opened, and
 /// without meaning on 64 bits.
@@ -38,11 +39,14 @@ impl Look {
     }
 
     fn try_at(fd: i32) -> io::Result<Self> {
-        let descriptor_flags = sys::descriptor::fcntl(fd, libc::F_GETFD, 0)?;
-        let flags = sys::descriptor::fcntl(fd, libc::F_GETFL, 0)?;
-        let stat = sys::descriptor::fstat(fd)?;
-        let link = std::fs::read_link(format!("/proc/self/fd/{fd}"))?;
+        let file = path(fd);
+        let stat = sys::descriptor::stat(&file)?;
+        let link = std::fs::read_link(file)?;
         let info = read_info(fd)?;
+        let flags = info.iter().find(|(key, _)| key == "flags");
+        let flags = flags
+            .and_then(|(_, value)| i32::from_str_radix(value, 8).ok())
+            .ok_or_else(|| io::Error::other("fdinfo has no flags"))?;
         Ok(Self {
             fd,
             link: link.into(),
@@ -51,8 +55,8 @@ impl Look {
             rdev: stat.st_rdev,
             mode: stat.st_mode,
             links: stat.st_nlink,
-            flags: flags & !LARGEFILE,
-            close_on_exec: descriptor_flags & libc::FD_CLOEXEC != 0,
+            flags: flags & !(LARGEFILE | libc::O_CLOEXEC),
+            close_on_exec: flags & libc::O_CLOEXEC != 0,
             info,
         })
     }
@@ -68,6 +72,11 @@ impl Look {
             .iter()
             .find(|(k, _)| k == key)
             .map(|(_, v)| v.as_str())
+    }
+
+    /// The magic number of the file system that it is on.
+    pub(super) fn file_system(&self) -> io::Result<i64> {
+        sys::descriptor::file_system(&path(self.fd))
     }
 
     /// Position, as fdinfo has it.
@@ -93,6 +102,10 @@ impl Look {
     }
 }
 
+fn path(fd: i32) -> PathBuf {
+    format!("/proc/self/fd/{fd}").into()
+}
+
 fn read_info(fd: i32) -> io::Result<Vec<(String, String)>> {
     use std::io::Read;
     let path = format!("/proc/self/fdinfo/{fd}");
@@ -106,12 +119,13 @@ fn info_line(line: &str) -> Option<(String, String)> {
     Some((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// How many descriptors this process may still open before it meets its own limit
+/// How many descriptors the calling thread may still open before it meets the limit
 /// (RLIMIT_NOFILE; a program may have lowered it below what is open).
 pub fn room() -> io::Result<u64> {
     let (limit, _) = sys::process::limit(libc::RLIMIT_NOFILE)?;
     let below = |fd: &i32| u64::try_from(*fd).is_ok_and(|fd| fd < limit);
-    let used = open_numbers()?.iter().filter(|fd| below(fd)).count();
+    let open = sys::descriptor::numbers("/proc/thread-self/fd")?;
+    let used = open.iter().filter(|fd| below(fd)).count();
     Ok(limit.saturating_sub(used as u64))
 }
 
@@ -119,28 +133,18 @@ pub fn room() -> io::Result<u64> {
 pub(crate) fn written_files() -> std::collections::HashSet<(u64, u64)> {
     let mut written = std::collections::HashSet::new();
     for fd in open_numbers().unwrap_or_default() {
-        let flags = sys::descriptor::fcntl(fd, libc::F_GETFL, 0).unwrap_or(0);
-        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY && flags & libc::O_PATH == 0;
-        if writes
-            && let Ok(stat) = sys::descriptor::fstat(fd)
-            && stat.st_mode & libc::S_IFMT == libc::S_IFREG
+        if let Ok(Some(look)) = Look::at(fd)
+            && look.file_type() == libc::S_IFREG
+            && look.flags & libc::O_PATH == 0
+            && look.writable()
         {
-            written.insert((stat.st_dev, stat.st_ino));
+            written.insert((look.device, look.inode));
         }
     }
     written
 }
 
-/// Numbers of all open descriptors, ascending.
+/// Numbers of all open descriptors of the program's table, ascending.
 pub(super) fn open_numbers() -> io::Result<Vec<i32>> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir("/proc/self/fd")? {
-        if let Some(number) = entry?.file_name().to_str().and_then(|n| n.parse().ok()) {
-            numbers.push(number);
-        }
-    }
-    // The listing's own descriptor is closed now, and drops out.
-    numbers.retain(|&fd| sys::descriptor::fcntl(fd, libc::F_GETFD, 0).is_ok());
-    numbers.sort_unstable();
-    Ok(numbers)
+    sys::descriptor::numbers("/proc/self/fd")
 }

@@ -3,6 +3,7 @@
 use super::look::Look;
 use super::survey::{Group, Survey};
 use super::{Kind, standard};
+use crate::apart::hold;
 use crate::{Refusal, sys};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -91,17 +92,21 @@ fn other_end_is_gone(group: &Group) -> bool {
     } else {
         (libc::POLLOUT, libc::POLLERR)
     };
-    sys::descriptor::poll_now(look.fd, event).is_ok_and(|events| events & gone != 0)
+    let pending = hold(look.fd).and_then(|file| sys::descriptor::poll_now(file.as_raw_fd(), event));
+    pending.is_ok_and(|events| events & gone != 0)
 }
 
 impl Pipe {
     /// Copies what is in the pipe by `tee`, which takes nothing out.
     fn look_into(&mut self, any_end: i32, reader: Option<i32>) -> io::Result<()> {
-        let capacity = sys::descriptor::fcntl(any_end, libc::F_GETPIPE_SZ, 0)?;
+        let any_end = hold(any_end)?;
+        let capacity = sys::descriptor::fcntl(any_end.as_raw_fd(), libc::F_GETPIPE_SZ, 0)?;
         self.capacity = capacity as u32;
         let Some(reader) = reader else {
             return Ok(());
         };
+        let held = hold(reader)?;
+        let reader = held.as_raw_fd();
         let length = sys::objects::readable_bytes(reader)?;
         if length == 0 {
             return Ok(());

@@ -3,6 +3,7 @@
 
 use super::look::Look;
 use super::survey::Survey;
+use crate::apart::hold;
 use crate::identity::FileIdentity;
 use crate::{RawPath, Refusal, sys};
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,8 @@ pub(super) fn take(look: &Look, survey: &Survey<'_>) -> Result<Regular, Refusal>
                 && other.flags & libc::O_PATH == 0
                 && other.writable()
         });
-    let identity = FileIdentity::of_descriptor(look.fd)
+    let identity = hold(look.fd)
+        .and_then(|file| FileIdentity::of_descriptor(file.as_raw_fd()))
         .map_err(|e| look.refuse(format!("it cannot be examined: {e}"), "close it"))?;
     match FileIdentity::of_path(look.link.as_path()) {
         Ok(now) if now.same_inode(&identity) => {}

@@ -6,9 +6,11 @@ use super::{
     Descriptor, FdTable, Kind, OpenFile, StandardStreams, device, directory, epoll, eventfd,
     kernel, pipe, regular, standard, terminal, timerfd,
 };
+use crate::apart::hold;
 use crate::{Refusal, sys};
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::os::fd::AsRawFd;
 
 /// Descriptors of one open file description, by number.
 #[derive(Clone, Debug)]
@@ -183,19 +185,22 @@ fn behaves_as_one(a: &Look, b: &Look, stopped: bool) -> bool {
     if !stopped || a.flags & libc::O_PATH != 0 {
         return true;
     }
+    let (Ok(first), Ok(second)) = (hold(a.fd), hold(b.fd)) else {
+        return true;
+    };
+    let (first, second) = (first.as_raw_fd(), second.as_raw_fd());
     let toggled = a.flags ^ libc::O_NONBLOCK;
-    if sys::descriptor::fcntl(a.fd, libc::F_SETFL, toggled).is_err() {
+    if sys::descriptor::fcntl(first, libc::F_SETFL, toggled).is_err() {
         return true;
     }
-    let seen = sys::descriptor::fcntl(b.fd, libc::F_GETFL, 0);
-    let _ = sys::descriptor::fcntl(a.fd, libc::F_SETFL, a.flags);
+    let seen = sys::descriptor::fcntl(second, libc::F_GETFL, 0);
+    let _ = sys::descriptor::fcntl(first, libc::F_SETFL, a.flags);
     seen.is_ok_and(|flags| flags & libc::O_NONBLOCK == toggled & libc::O_NONBLOCK)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
 
     #[test]
     fn without_kcmp_the_same_groups_are_found() {

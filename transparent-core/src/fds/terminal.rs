@@ -4,9 +4,10 @@ use super::look::Look;
 use super::standard::{self, STREAMS};
 use super::survey::{Group, Survey};
 use super::{Kind, device};
+use crate::apart::hold;
 use crate::{Refusal, sys};
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A terminal opened apart from the standard stream that is the same terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub struct Modes {
 /// `/dev/tty` itself is a device that is opened again; all other terminals are here.
 pub(super) fn is_terminal(look: &Look) -> bool {
     let dev_tty = (libc::major(look.rdev), libc::minor(look.rdev)) == (5, 0);
-    !dev_tty && sys::objects::is_terminal(look.fd)
+    !dev_tty && hold(look.fd).is_ok_and(|file| sys::objects::is_terminal(file.as_raw_fd()))
 }
 
 pub(super) fn take(group: &Group, survey: &Survey<'_>) -> Result<Kind, Refusal> {
@@ -88,6 +89,8 @@ impl Terminal {
 impl Modes {
     /// Of a terminal that the job has in the foreground.
     pub(super) fn of(fd: i32) -> Option<Self> {
+        let file = hold(fd).ok()?;
+        let fd = file.as_raw_fd();
         if !sys::objects::is_terminal(fd) || !sys::objects::in_foreground(fd) {
             return None;
         }

@@ -176,11 +176,22 @@ pub(crate) fn fstat(fd: RawFd) -> io::Result<libc::stat> {
     Ok(unsafe { stat.assume_init() })
 }
 
-/// The magic number of the file system that a descriptor is on.
-pub(crate) fn file_system(fd: RawFd) -> io::Result<i64> {
+/// The same of a path, also one of `/proc/self/fd`.
+pub(crate) fn stat(path: &Path) -> io::Result<libc::stat> {
+    let path = c_path(path)?;
+    let mut stat = MaybeUninit::uninit();
+    // SAFETY: a C string that lives across the call; `stat` has room for the structure.
+    check_int(unsafe { libc::stat(path.as_ptr(), stat.as_mut_ptr()) })?;
+    // SAFETY: the call succeeded and has filled it.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// The magic number of the file system that a file is on.
+pub(crate) fn file_system(path: &Path) -> io::Result<i64> {
+    let path = c_path(path)?;
     let mut stat = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `stat` has room for the structure.
-    check_int(unsafe { libc::fstatfs(fd, stat.as_mut_ptr()) })?;
+    // SAFETY: a C string that lives across the call; `stat` has room for the structure.
+    check_int(unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) })?;
     // SAFETY: the call succeeded and has filled it.
     Ok(unsafe { stat.assume_init() }.f_type)
 }
@@ -206,6 +217,42 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: `bytes` is readable for its length.
     check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)
         .map(|n| n as usize)
+}
+
+/// This process, for [`of_process`] (pidfd_open(2)).
+pub(crate) fn own_process() -> io::Result<OwnedFd> {
+    // SAFETY: plain integers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    check(fd).and_then(|fd| raise(fd as RawFd))
+}
+
+/// The open file behind descriptor `fd` of a process's first thread, under a number of
+/// the calling thread's (pidfd_getfd(2)).
+pub(crate) fn of_process(process: RawFd, fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain integers.
+    let here = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process, fd, 0) };
+    check(here).map(|here| own(here as RawFd))
+}
+
+/// Gives the calling thread a copy of its descriptor table, for itself.
+pub(crate) fn unshare() -> io::Result<()> {
+    // SAFETY: plain integer.
+    check_int(unsafe { libc::unshare(libc::CLONE_FILES) }).map(drop)
+}
+
+/// Numbers in a folder of `/proc` such as `/proc/self/fd`, ascending.
+pub(crate) fn numbers(folder: &str) -> io::Result<Vec<RawFd>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        if let Some(number) = entry?.file_name().to_str().and_then(|n| n.parse().ok()) {
+            numbers.push(number);
+        }
+    }
+    // The listing's own descriptor is closed now, and drops out.
+    let folder = Path::new(folder);
+    numbers.retain(|fd: &RawFd| folder.join(fd.to_string()).symlink_metadata().is_ok());
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// The poll events that are pending on a descriptor now.

@@ -4,6 +4,7 @@
 mod outside;
 
 use super::*;
+use crate::apart;
 use crate::codec;
 use crate::fds::look::open_numbers;
 use crate::sys;
@@ -13,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::mpsc;
 
 /// What the test harness has open, which is "ours" to the code under test.
 struct Harness(HashSet<i32>);
@@ -43,6 +45,8 @@ impl Harness {
         let streams = StandardStreams::default();
         check(&self.is_ours(), &streams).unwrap_or_else(|refused| panic!("{refused:?}"));
         let table = capture(&self.is_ours(), &streams).unwrap();
+        let from_afar = apart(|| capture(&self.is_ours(), &streams)).unwrap();
+        assert_eq!(timeless(from_afar), timeless(table.clone()));
         let bytes = codec::encode(&table).unwrap();
         let decoded: FdTable = codec::decode(&bytes).unwrap();
         assert_eq!(decoded, table);
@@ -54,6 +58,8 @@ impl Harness {
         let by_check = check(&self.is_ours(), &streams).unwrap_err();
         let by_capture = capture(&self.is_ours(), &streams).unwrap_err();
         assert_eq!(by_check, by_capture);
+        let from_afar = apart(|| check(&self.is_ours(), &streams));
+        assert_eq!(from_afar, Err(by_check.clone()));
         by_check.iter().map(ToString::to_string).collect()
     }
 
@@ -78,6 +84,37 @@ impl Harness {
             sys::descriptor::close(fd).unwrap();
         }
     }
+}
+
+/// Does `work` on a thread with a table of its own.
+fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    let (tell, told) = mpsc::channel();
+    let (go, gone) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let both = apart::leave(&[]).unwrap();
+            let own = sys::descriptor::numbers("/proc/thread-self/fd").unwrap();
+            assert_eq!(own, [&[0, 1, 2], both.as_slice()].concat());
+            tell.send(both).unwrap();
+            gone.recv().unwrap();
+            work()
+        });
+        for fd in told.recv().unwrap() {
+            sys::descriptor::close(fd).unwrap();
+        }
+        go.send(()).unwrap();
+        thread.join().unwrap()
+    })
+}
+
+/// Without times that pass between two looks.
+fn timeless(mut table: FdTable) -> FdTable {
+    for file in &mut table.files {
+        if let Kind::Timerfd(timer) = &mut file.kind {
+            (timer.remaining_ns, timer.deadline_ns) = (0, 0);
+        }
+    }
+    table
 }
 
 /// Puts a descriptor at a number of the program's.
