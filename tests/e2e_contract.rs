@@ -213,6 +213,8 @@ fn checkpoint_and_status_by_name_by_pid_and_alone() {
 #[test]
 fn an_interval_makes_images_by_itself() {
     let mut bench = bench();
+    // Far longer than the interval, also on a busy machine.
+    bench.lengthen(4);
     bench.options = ["--interval", "1", "--keep", "3"]
         .map(String::from)
         .to_vec();
