@@ -37,6 +37,7 @@ proofs!(
     cooperative,
     integers,
     printing,
+    separate,
     driver_ptx,
     driver_linked,
 );

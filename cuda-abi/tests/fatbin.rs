@@ -4,7 +4,8 @@
 #![allow(missing_docs, reason = "a test")]
 
 use cuda_abi::fatbin::{
-    Compression, Entry, Fatbin, FatbinError, Image, Kind, container_len, measure,
+    Compression, Entry, Fatbin, FatbinError, Image, Kind, container_len, containers, linked,
+    measure,
 };
 use proptest::prelude::*;
 
@@ -90,7 +91,50 @@ fn images_at_bare_pointers_are_measured() {
     let text = measure(50_000, &mut read).expect("text");
     assert_eq!((text.image, text.len), (Image::Text, 28));
     let wrapper = measure(60_000, &mut read).expect("a wrapper");
-    assert_eq!(wrapper.image, Image::Wrapper { container: 4096 });
+    assert_eq!(
+        wrapper.image,
+        Image::Wrapper {
+            container: 4096,
+            list: 0
+        }
+    );
+    // A wrapper of linked objects: the container, then two of a list.
+    place(&mut memory, 70_000, &[0xb1, 0x43, 0x62, 0x46, 2, 0, 0, 0]);
+    for (at, pointer) in [
+        (70_008, 0u64),
+        (70_016, 80_000),
+        (80_000, 20_000),
+        (80_008, 30_000),
+    ] {
+        place(&mut memory, at, &pointer.to_le_bytes());
+    }
+    place(&mut memory, 80_016, &0u64.to_le_bytes());
+    place(&mut memory, 20_000, PLAIN);
+    place(&mut memory, 30_000, PLAIN);
+    let mut read = |at: u64, to: &mut [u8]| {
+        let at = at as usize;
+        let from = memory.get(at..at + to.len());
+        from.map(|from| to.copy_from_slice(from)).is_some()
+    };
+    let wrapper = measure(70_000, &mut read).expect("a wrapper");
+    let (container, list) = (0, 80_000);
+    assert_eq!(wrapper.image, Image::Wrapper { container, list });
+    let len = PLAIN.len();
+    let found = linked(container, list, &mut read).expect("three containers");
+    assert_eq!(found, [(0, len), (20_000, len), (30_000, len)]);
+    assert_eq!(linked(0, 0, &mut read), Some(vec![(0, len)]));
+    assert_eq!(linked(0, 99_996, &mut read), None, "a list past the end");
+    assert_eq!(
+        linked(0, 50_000, &mut read),
+        None,
+        "a list of something else"
+    );
+    let mut together = PLAIN.to_vec();
+    together.resize(len.next_multiple_of(8), 0);
+    together.extend(PLAIN);
+    let containers = containers(&together).expect("two containers");
+    assert_eq!(containers.len(), 2);
+    assert_eq!(containers[1].entries.len(), containers[0].entries.len());
     assert_eq!(measure(90_000, &mut read), None, "text without an end");
     assert_eq!(measure(99_999, &mut read), None, "past the end");
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use cuda_abi::fatbin::{Fatbin, Image, Kind, measure};
+use cuda_abi::fatbin::{Image, Kind, WRAPPER_MAGIC, containers, linked, measure};
 
 use crate::dispatch::Call;
 use crate::guest;
@@ -10,7 +10,8 @@ use crate::outline;
 
 /// An image that a record can own.
 pub(crate) struct Owned {
-    /// Container, ELF or PTX text (with its final NUL).
+    /// Container, ELF or PTX text (with its final NUL); behind a container those of the objects
+    /// that were linked into it.
     pub(crate) bytes: Vec<u8>,
     /// It came in a fatbin wrapper.
     pub(crate) wrapped: bool,
@@ -23,13 +24,20 @@ pub(crate) fn copy(address: u64) -> Option<Owned> {
         true
     };
     let measured = measure(address, &mut read)?;
-    let (start, len, wrapped) = match measured.image {
-        Image::Wrapper { container } => (container, measure(container, &mut read)?.len, true),
-        _ => (address, measured.len, false),
+    let Image::Wrapper { container, list } = measured.image else {
+        return Some(Owned {
+            bytes: guest::bytes(address, measured.len),
+            wrapped: false,
+        });
     };
+    let mut bytes = Vec::new();
+    for (start, len) in linked(container, list, &mut read)? {
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes.extend(guest::bytes(start, len));
+    }
     Some(Owned {
-        bytes: guest::bytes(start, len),
-        wrapped,
+        bytes,
+        wrapped: true,
     })
 }
 
@@ -48,9 +56,40 @@ pub(crate) fn or_poison(image: Option<Owned>, call: &Call) -> Owned {
     })
 }
 
-/// A fatbin wrapper around a container that stays where it is: magic, version, address, nothing.
-pub(crate) fn wrap(container: &[u8]) -> [u64; 3] {
-    [0x1_4662_43b1, container.as_ptr() as u64, 0]
+/// A fatbin wrapper around containers that stay where they are.
+pub(crate) struct Wrapper {
+    /// Magic and version, address of the container, address of the list.
+    words: [u64; 3],
+    /// The containers that were linked, and a null pointer.
+    _list: Vec<u64>,
+}
+
+impl Wrapper {
+    /// Its address, for the driver.
+    pub(crate) fn address(&self) -> u64 {
+        self.words.as_ptr() as u64
+    }
+}
+
+/// Wraps what [`copy`] has taken out of a wrapper.
+pub(crate) fn wrap(bytes: &[u8]) -> Wrapper {
+    let start = bytes.as_ptr() as u64;
+    let mut list = Vec::new();
+    let mut at = 0;
+    for container in containers(bytes).unwrap_or_default() {
+        if at > 0 {
+            list.push(start + at as u64);
+        }
+        at = (at + container.len).next_multiple_of(8);
+    }
+    let linked = !list.is_empty();
+    list.push(0);
+    let version = if linked { 2 } else { 1 };
+    let more = if linked { list.as_ptr() as u64 } else { 0 };
+    Wrapper {
+        words: [version << 32 | u64::from(WRAPPER_MAGIC), start, more],
+        _list: list,
+    }
 }
 
 /// The code in an image.
@@ -70,11 +109,12 @@ pub(crate) fn contents(bytes: &[u8]) -> Contents<'_> {
             elf: vec![Cow::Borrowed(bytes)],
         };
     }
-    match Fatbin::parse(bytes) {
-        Ok(fatbin) => {
+    match containers(bytes) {
+        Ok(containers) => {
             let of = |kind| {
-                fatbin
-                    .of_kind(kind)
+                containers
+                    .iter()
+                    .flat_map(|container| container.of_kind(kind))
                     .filter_map(|entry| entry.payload().ok())
                     .collect()
             };

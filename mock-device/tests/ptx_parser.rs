@@ -125,11 +125,12 @@ fn declarations_are_described() {
         (v[0].size, v[0].align, v[0].linkage),
         (15, 16, Linkage::Visible)
     );
+    // What is defined elsewhere comes last.
     assert_eq!(
-        (v[1].linkage, v[2].space, v[2].size),
+        (v[3].linkage, v[1].space, v[1].size),
         (Linkage::Extern, Space::Const, 16)
     );
-    assert!(v[3].managed && !v[0].managed);
+    assert!(v[2].managed && !v[0].managed);
     let k = &module.kernels()[0];
     let places: Vec<_> = k.params.iter().map(|p| (p.offset, p.size)).collect();
     assert_eq!(places, [(0, 1), (8, 12), (24, 8)]);

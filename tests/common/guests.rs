@@ -22,6 +22,8 @@ pub(crate) enum Build {
     Rust,
     /// NVIDIA's compiler with `-cudart shared`.
     Cuda,
+    /// The same with these other sources, each compiled apart.
+    CudaApart(&'static [&'static str]),
     /// Python with numpy runs the source.
     Python,
     /// The source is executable.
@@ -109,6 +111,12 @@ pub(crate) const GUESTS: &[Guest] = &[
     gpu("cooperative", "cuda/cooperative.cu", Build::Cuda, 800),
     gpu("integers", "cuda/integers.cu", Build::Cuda, 30),
     gpu("printing", "cuda/printing.cu", Build::Cuda, 30000),
+    gpu(
+        "separate",
+        "apart/separate.cu",
+        Build::CudaApart(&["apart/separate_device.cu"]),
+        3000,
+    ),
     gpu("driver_ptx", "driver_ptx.c", C, 20000),
     gpu(
         "driver_linked",
@@ -230,11 +238,16 @@ impl Guest {
                 command = Command::new("rustc");
                 command.args(["--edition", "2024", "-O", "-g"]);
             }
-            Build::Cuda => {
+            Build::Cuda | Build::CudaApart(_) => {
                 let nvcc = nvcc();
                 command = Command::new(&nvcc);
                 command.args(["-std=c++17", "-cudart", "shared"]);
                 command.arg("-L").arg(runtime_to_link(&nvcc));
+                if let Build::CudaApart(others) = self.build {
+                    let folder = root().join("tests/guests");
+                    command.arg("-rdc=true");
+                    command.args(others.iter().map(|other| folder.join(other)));
+                }
             }
             Build::Python | Build::Script => unreachable!("nothing to build"),
         }
@@ -248,7 +261,7 @@ fn fresh(program: &Path) -> bool {
     let built = program.metadata().and_then(|m| m.modified());
     let Ok(built) = built else { return false };
     let sources = root().join("tests/guests");
-    ["", "cuda", "host"].iter().all(|folder| {
+    ["", "apart", "cuda", "host"].iter().all(|folder| {
         let entries = fs::read_dir(sources.join(folder)).expect("the guests' sources");
         entries.flatten().all(|e| {
             e.metadata()

@@ -11,6 +11,10 @@ const ELF_SECTION: usize = 64;
 const ELF_SEGMENT: usize = 56;
 /// More than any compiler makes; a larger count is damage.
 const ELF_MAX_SECTIONS: usize = 1 << 20;
+/// Version of a wrapper with a list.
+const LINKED: u32 = 2;
+/// More objects than anybody links.
+const MAX_LINKED: usize = 1 << 16;
 /// Longest PTX text that is looked through for its closing NUL.
 const MAX_TEXT: usize = 1 << 30;
 /// Text is read in steps that never cross a boundary of this size, so that a step stays within
@@ -24,6 +28,8 @@ pub enum Image {
     Wrapper {
         /// Address of the container.
         container: u64,
+        /// Address of the list of containers that were linked into it, 0 for none.
+        list: u64,
     },
     /// A fatbin container.
     Container,
@@ -57,6 +63,11 @@ pub fn measure(address: u64, read: &mut dyn FnMut(u64, &mut [u8]) -> bool) -> Op
             read(address, &mut wrapper).then(|| Measured {
                 image: Image::Wrapper {
                     container: u64_at(&wrapper, 8),
+                    list: if u32_at(&wrapper, 4) == LINKED {
+                        u64_at(&wrapper, 16)
+                    } else {
+                        0
+                    },
                 },
                 len: wrapper.len(),
             })
@@ -79,6 +90,30 @@ pub fn measure(address: u64, read: &mut dyn FnMut(u64, &mut [u8]) -> bool) -> Op
             len: text_len(address, read)?,
         }),
     }
+}
+
+/// Address and length of the containers that a wrapper leads to: its own, then those of its list,
+/// which ends with a null pointer.
+///
+/// `None`: unreadable, no containers, or more than the bounds of this module.
+pub fn linked(
+    container: u64,
+    list: u64,
+    read: &mut dyn FnMut(u64, &mut [u8]) -> bool,
+) -> Option<Vec<(u64, usize)>> {
+    let mut found = Vec::new();
+    let mut next = Some(container);
+    while let Some(address) = next {
+        let measured = measure(address, read).filter(|m| m.image == Image::Container)?;
+        found.push((address, measured.len));
+        let mut pointer = [0; 8];
+        let at = list.checked_add(8 * (found.len() as u64 - 1))?;
+        if list != 0 && (found.len() > MAX_LINKED || !read(at, &mut pointer)) {
+            return None;
+        }
+        next = Some(u64::from_le_bytes(pointer)).filter(|&pointer| pointer != 0);
+    }
+    Some(found)
 }
 
 fn elf_len(address: u64, read: &mut dyn FnMut(u64, &mut [u8]) -> bool) -> Option<usize> {

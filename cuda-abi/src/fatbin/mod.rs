@@ -25,7 +25,7 @@ use std::io::Read as _;
 
 mod measure;
 
-pub use measure::{Image, Measured, measure};
+pub use measure::{Image, Measured, linked, measure};
 
 /// First word of a container.
 pub const CONTAINER_MAGIC: u32 = 0xba55_ed50;
@@ -229,6 +229,23 @@ impl<'a> Fatbin<'a> {
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Entry<'a>> {
         self.entries.iter().filter(move |e| e.kind == kind)
     }
+}
+
+/// The containers that stand back to back in `bytes`, each padded to a multiple of 8: what
+/// [`linked`] finds, copied together.
+///
+/// # Errors
+/// As [`Fatbin::parse`], for any of them.
+pub fn containers(bytes: &[u8]) -> Result<Vec<Fatbin<'_>>, FatbinError> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let container = Fatbin::parse(rest)?;
+        let end = container.len.next_multiple_of(8).min(rest.len());
+        rest = rest.get(end..).unwrap_or_default();
+        found.push(container);
+    }
+    Ok(found)
 }
 
 /// The length of the container that starts with these bytes (at least 16), header included.

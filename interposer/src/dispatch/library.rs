@@ -8,7 +8,7 @@ use cuda_abi::driver::{
 
 use super::module::{self, Queries};
 use super::{Call, generic, generic_forward};
-use crate::driver::{self, input, out};
+use crate::driver::{self, out};
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
 use crate::image::{self, Owned};
@@ -180,7 +180,7 @@ pub(crate) fn kernel_name(call: &Call) -> u32 {
 pub(crate) fn load_again(bytes: &[u8], wrapped: bool, options: &[(u32, u64)]) -> Result<Real, u32> {
     let wrapper = image::wrap(bytes);
     let image = if wrapped {
-        input(&wrapper)
+        wrapper.address()
     } else {
         bytes.as_ptr() as u64
     };

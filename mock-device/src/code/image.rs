@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use cuda_abi::driver::result::*;
-use cuda_abi::fatbin::{self, Fatbin, Image, Kind};
+use cuda_abi::fatbin::{self, Image, Kind};
 
 use crate::call::Answer;
 use crate::driver::Driver;
@@ -62,15 +62,17 @@ pub(crate) fn read_image(address: u64) -> Answer<Vec<u8>> {
         true
     };
     let measured = fatbin::measure(address, &mut peek).ok_or(CUDA_ERROR_INVALID_IMAGE)?;
-    if let Image::Wrapper { container } = measured.image {
+    if let Image::Wrapper { container, list } = measured.image {
         if container == 0 {
             return Err(CUDA_ERROR_INVALID_IMAGE);
         }
-        let inner = fatbin::measure(container, &mut peek).ok_or(CUDA_ERROR_INVALID_IMAGE)?;
-        if inner.image != Image::Container {
-            return Err(CUDA_ERROR_INVALID_IMAGE);
+        let all = fatbin::linked(container, list, &mut peek).ok_or(CUDA_ERROR_INVALID_IMAGE)?;
+        let mut bytes = Vec::new();
+        for (address, len) in all {
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+            bytes.extend(copy(address, len));
         }
-        return Ok(copy(container, inner.len));
+        return Ok(bytes);
     }
     Ok(copy(address, measured.len))
 }
@@ -96,11 +98,11 @@ impl Program {
             return Program::from_fatbin(driver, image);
         }
         let end = image.iter().position(|&b| b == 0).unwrap_or(image.len());
-        Program::from_ptx(driver, &image[..end])
+        Program::from_ptx(driver, &[&image[..end]])
     }
 
     fn from_fatbin(driver: &Driver, image: &[u8]) -> Result<Program, Refused> {
-        let container = Fatbin::parse(image)
+        let containers = fatbin::containers(image)
             .map_err(|e| Refused::new(CUDA_ERROR_INVALID_IMAGE, e.to_string()))?;
         if driver.config.no_fatbin {
             return Err(Refused::new(
@@ -109,10 +111,20 @@ impl Program {
             ));
         }
         let sm = driver.config.sm;
-        let Some(entry) = container.best_ptx(sm) else {
-            let held: Vec<_> = container
-                .entries
+        // What was linked is machine code; the objects that went into it have the PTX.
+        let parts = match &containers[..] {
+            [linked, objects @ ..] if linked.best_ptx(sm).is_none() && !objects.is_empty() => {
+                objects
+            }
+            all => &all[..all.len().min(1)],
+        };
+        // An object of a library may have machine code alone; what the others need of it is
+        // missed by name.
+        let entries: Vec<_> = parts.iter().filter_map(|part| part.best_ptx(sm)).collect();
+        if entries.is_empty() {
+            let held: Vec<_> = containers
                 .iter()
+                .flat_map(|container| &container.entries)
                 .map(|e| match e.kind {
                     Kind::PTX => format!("compute_{}", e.arch),
                     Kind::ELF => format!("sm_{}", e.arch),
@@ -126,17 +138,28 @@ impl Program {
                     held.join(", ")
                 ),
             ));
-        };
-        let text = entry
-            .payload()
+        }
+        let texts: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.payload())
+            .collect::<Result<_, _>>()
             .map_err(|e| Refused::new(CUDA_ERROR_INVALID_IMAGE, e.to_string()))?;
-        Program::from_ptx(driver, &text)
+        let texts: Vec<&[u8]> = texts.iter().map(AsRef::as_ref).collect();
+        Program::from_ptx(driver, &texts)
     }
 
-    fn from_ptx(driver: &Driver, text: &[u8]) -> Result<Program, Refused> {
-        let text = std::str::from_utf8(text)
+    fn from_ptx(driver: &Driver, texts: &[&[u8]]) -> Result<Program, Refused> {
+        let texts: Vec<&str> = texts
+            .iter()
+            .map(|text| std::str::from_utf8(text))
+            .collect::<Result<_, _>>()
             .map_err(|_| Refused::new(CUDA_ERROR_INVALID_IMAGE, "the image is no text"))?;
-        let Some((version, target)) = header(text) else {
+        let headers: Option<Vec<_>> = texts.iter().map(|text| header(text)).collect();
+        let newest = headers.and_then(|headers| {
+            let version = headers.iter().map(|(version, _)| *version).max()?;
+            Some((version, headers.iter().map(|(_, target)| *target).max()?))
+        });
+        let Some((version, target)) = newest else {
             return Err(Refused::new(
                 CUDA_ERROR_INVALID_PTX,
                 "the text has no .version and .target",
@@ -151,7 +174,7 @@ impl Program {
                 ),
             ));
         }
-        let module = ptx::Module::parse(text).map_err(|error| {
+        let module = ptx::Module::link(&texts).map_err(|error| {
             let code = match error {
                 PtxError::Unsupported { .. } => CUDA_ERROR_NOT_SUPPORTED,
                 _ => CUDA_ERROR_INVALID_PTX,

@@ -120,6 +120,7 @@ pub(super) enum Statement<'a> {
 pub(super) struct Function<'a> {
     pub(super) line: u32,
     pub(super) entry: bool,
+    pub(super) linkage: Linkage,
     pub(super) name: &'a str,
     pub(super) returns: Vec<Decl<'a>>,
     pub(super) params: Vec<Decl<'a>>,

@@ -1,6 +1,8 @@
 //! What a decoded module says about itself: variables with their
 //! initialisers, kernels with their sizes.
 
+use std::collections::HashSet;
+
 use super::PtxError;
 use super::ast::{Ast, Decl, DeclSpace, Function, Init};
 use super::code::ConstValue;
@@ -37,7 +39,11 @@ pub(super) fn variable(decl: &Decl<'_>) -> Variable {
 }
 
 /// The initialiser as bytes and addresses.
-pub(super) fn pieces(decl: &Decl<'_>, unit: &Unit<'_>) -> Result<Vec<Piece>, PtxError> {
+pub(super) fn pieces(
+    decl: &Decl<'_>,
+    scope: usize,
+    unit: &Unit<'_>,
+) -> Result<Vec<Piece>, PtxError> {
     let given = decl.init.len() as u64 * u64::from(decl.ty.size());
     if given > decl.size() {
         let message = format!("too many initialisers for `{}`", decl.name);
@@ -48,11 +54,16 @@ pub(super) fn pieces(decl: &Decl<'_>, unit: &Unit<'_>) -> Result<Vec<Piece>, Ptx
     }
     decl.init
         .iter()
-        .map(|init| piece(decl, init, unit))
+        .map(|init| piece(decl, init, scope, unit))
         .collect()
 }
 
-fn piece(decl: &Decl<'_>, init: &Init<'_>, unit: &Unit<'_>) -> Result<Piece, PtxError> {
+fn piece(
+    decl: &Decl<'_>,
+    init: &Init<'_>,
+    scope: usize,
+    unit: &Unit<'_>,
+) -> Result<Piece, PtxError> {
     let size = decl.ty.size() as usize;
     let bits = match (*init, decl.ty) {
         (Init::Int(value), Ty::F32) => (value as f32).to_bits().into(),
@@ -68,9 +79,9 @@ fn piece(decl: &Decl<'_>, init: &Init<'_>, unit: &Unit<'_>) -> Result<Piece, Ptx
             },
             _,
         ) => {
-            let value = match unit.globals.get(name) {
-                Some(&Global::Variable(index)) => ConstValue::Variable { index, addend },
-                Some(&Global::Function(index)) => ConstValue::Function { index },
+            let value = match unit.find(scope, name) {
+                Some(Global::Variable(index)) => ConstValue::Variable { index, addend },
+                Some(Global::Function(index)) => ConstValue::Function { index },
                 Some(Global::Shared(_)) => {
                     let what = format!("the address of shared `{name}` in an initialiser");
                     return Err(PtxError::Unsupported {
@@ -105,14 +116,20 @@ pub(super) struct Entry {
 }
 
 /// All kernels that have a body.
-pub(super) fn kernels(ast: &Ast<'_>, unit: &Unit<'_>) -> Vec<(KernelInfo, Entry)> {
-    let entries = ast.functions.iter().filter(|f| f.entry && f.body.is_some());
-    entries
-        .filter_map(|function| match unit.globals.get(function.name) {
-            Some(&Global::Function(number)) => Some(kernel(function, number, unit)),
-            _ => None,
-        })
-        .collect()
+pub(super) fn kernels(texts: &[Ast<'_>], unit: &Unit<'_>) -> Vec<(KernelInfo, Entry)> {
+    let mut seen = HashSet::new();
+    let mut kernels = Vec::new();
+    for (scope, ast) in texts.iter().enumerate() {
+        for function in ast.functions.iter().filter(|f| f.entry && f.body.is_some()) {
+            // A weak kernel may stand in several texts.
+            if let Some(Global::Function(number)) = unit.find(scope, function.name)
+                && seen.insert(number)
+            {
+                kernels.push(kernel(function, number, unit));
+            }
+        }
+    }
+    kernels
 }
 
 fn kernel(function: &Function<'_>, number: u32, unit: &Unit<'_>) -> (KernelInfo, Entry) {

@@ -121,14 +121,27 @@ impl Module {
     /// # Errors
     /// [`PtxError`] with the line; `Unsupported` names the opcode or directive.
     pub fn parse(source: &str) -> Result<Module, PtxError> {
-        let ast = parser::parse(source)?;
-        let unit = decode::decode(&ast)?;
+        Self::link(&[source])
+    }
+
+    /// Parses and decodes PTX texts that name each other's symbols, as separate compilation
+    /// makes them, into one module.
+    ///
+    /// # Errors
+    /// As [`Module::parse`]; also for symbols that are defined twice.
+    pub fn link(sources: &[&str]) -> Result<Module, PtxError> {
+        let texts: Vec<_> = sources
+            .iter()
+            .map(|source| parser::parse(source))
+            .collect::<Result<_, _>>()?;
+        let unit = decode::decode(&texts)?;
         let initial = unit
             .variables
             .iter()
-            .map(|v| pieces(v, &unit))
+            .zip(&unit.homes)
+            .map(|(v, &scope)| pieces(v, scope, &unit))
             .collect::<Result<_, _>>()?;
-        let (kernels, entries) = kernels(&ast, &unit).into_iter().unzip();
+        let (kernels, entries) = kernels(&texts, &unit).into_iter().unzip();
         Ok(Module {
             variables: unit.variables.iter().map(variable).collect(),
             initial,
@@ -145,7 +158,7 @@ impl Module {
         })
     }
 
-    /// Module-scope variables in the order of the text.
+    /// Module-scope variables in the order of the texts, those defined elsewhere last.
     pub fn variables(&self) -> &[Variable] {
         &self.variables
     }

@@ -72,7 +72,7 @@ fn item<'a>(c: &mut Cursor<'a>, ast: &mut Ast<'a>, word: &'a str) -> Result<(), 
         _ => {
             let linkage = linkage(c);
             match c.peek() {
-                Tok::Word(".entry" | ".func") => ast.functions.push(function(c)?),
+                Tok::Word(".entry" | ".func") => ast.functions.push(function(c, linkage)?),
                 _ => variables(c, linkage, &mut ast.variables)?,
             }
         }
@@ -347,12 +347,13 @@ pub(super) fn addend(c: &mut Cursor<'_>) -> Result<i64, PtxError> {
     }
 }
 
-fn function<'a>(c: &mut Cursor<'a>) -> Result<Function<'a>, PtxError> {
+fn function<'a>(c: &mut Cursor<'a>, linkage: Linkage) -> Result<Function<'a>, PtxError> {
     let line = c.line();
     let entry = c.next() == Tok::Word(".entry");
     let mut function = Function {
         line,
         entry,
+        linkage,
         name: "",
         returns: Vec::new(),
         params: Vec::new(),

@@ -229,10 +229,7 @@ impl<'a> Decoder<'_, 'a> {
             };
             return rows.get(at).map(|&slot| Symbol::Register(slot, width));
         }
-        self.unit
-            .globals
-            .get(name)
-            .map(|&global| Symbol::Global(global))
+        self.unit.find(self.unit.scope, name).map(Symbol::Global)
     }
 
     /// Decodes the statements of one scope.

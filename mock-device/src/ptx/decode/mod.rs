@@ -21,6 +21,7 @@ mod form;
 mod function;
 mod half;
 mod int;
+mod link;
 mod liveness;
 mod memory;
 mod operand;

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use super::super::PtxError;
 use super::super::ast::{Ast, Decl, DeclSpace, Function};
 use super::super::code::{CONST, CallSite, Code, ConstValue, Inst, Slot};
-use super::super::module::Linkage;
 use super::super::types::Width;
 use super::function::decode_function;
+use super::link;
 
 /// A module-scope name.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +34,13 @@ pub(in crate::ptx) struct SharedVariable {
 /// A module being decoded.
 #[derive(Debug, Default)]
 pub(in crate::ptx) struct Unit<'a> {
-    pub(in crate::ptx) globals: HashMap<&'a str, Global>,
+    /// What the names of each text mean.
+    pub(super) scopes: Vec<HashMap<&'a str, Global>>,
+    /// The text that is being decoded.
+    pub(super) scope: usize,
     pub(in crate::ptx) variables: Vec<Decl<'a>>,
+    /// The text that each variable comes from.
+    pub(in crate::ptx) homes: Vec<usize>,
     pub(in crate::ptx) shared: Vec<SharedVariable>,
     pub(in crate::ptx) functions: Vec<Code>,
     /// Declared functions; calls of those without a body are refused.
@@ -54,6 +59,11 @@ pub(in crate::ptx) struct Unit<'a> {
 }
 
 impl<'a> Unit<'a> {
+    /// What a name of module scope means in that text.
+    pub(in crate::ptx) fn find(&self, scope: usize, name: &str) -> Option<Global> {
+        self.scopes.get(scope)?.get(name).copied()
+    }
+
     /// The slot of a constant row.
     pub(super) fn constant(&mut self, width: Width, value: ConstValue) -> Slot {
         if let Some(&slot) = self.known.get(&(width, value)) {
@@ -73,6 +83,7 @@ impl<'a> Unit<'a> {
         match decl.space {
             DeclSpace::Global | DeclSpace::Const => {
                 self.variables.push(decl.clone());
+                self.homes.push(self.scope);
                 Ok(Global::Variable(self.variables.len() as u32 - 1))
             }
             DeclSpace::Shared => {
@@ -102,51 +113,16 @@ impl<'a> Unit<'a> {
     }
 }
 
-/// Decodes a whole module.
-pub(in crate::ptx) fn decode<'a>(ast: &Ast<'a>) -> Result<Unit<'a>, PtxError> {
+/// Decodes a whole module: one text, or several that name each other's symbols.
+pub(in crate::ptx) fn decode<'a>(texts: &[Ast<'a>]) -> Result<Unit<'a>, PtxError> {
     let mut unit = Unit::default();
-    for decl in &ast.variables {
-        let global = unit.declare(decl)?;
-        // An `.extern` declaration may come beside the definition.
-        let known = unit.globals.get(decl.name);
-        if known.is_none() || decl.linkage != Linkage::Extern {
-            unit.globals.insert(decl.name, global);
-        }
-    }
-    // A function may be declared several times and defined once.
-    let mut bodies = Vec::new();
-    for function in &ast.functions {
-        let number = match unit.globals.get(function.name) {
-            Some(Global::Function(number)) => *number,
-            _ => {
-                let number = unit.declared.len() as u32;
-                unit.declared.push(Function {
-                    body: None,
-                    ..function.clone()
-                });
-                unit.globals.insert(function.name, Global::Function(number));
-                bodies.push(None);
-                number
+    let bodies = link::link(&mut unit, texts)?;
+    for (number, body) in bodies.iter().enumerate() {
+        let code = match body {
+            Some((scope, function)) => {
+                unit.scope = *scope;
+                decode_function(&mut unit, number as u32, function)?
             }
-        };
-        if function.body.is_some() {
-            if bodies[number as usize].is_some() {
-                let message = format!("`{}` is defined twice", function.name);
-                return Err(PtxError::Syntax {
-                    line: function.line,
-                    message,
-                });
-            }
-            bodies[number as usize] = Some(function);
-            unit.declared[number as usize] = Function {
-                body: None,
-                ..function.clone()
-            };
-        }
-    }
-    for (number, function) in bodies.iter().enumerate() {
-        let code = match function {
-            Some(function) => decode_function(&mut unit, number as u32, function)?,
             None => Code {
                 name: unit.declared[number].name.into(),
                 start: u32::MAX,
