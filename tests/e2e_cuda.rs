@@ -37,6 +37,7 @@ proofs!(
     cooperative,
     integers,
     printing,
+    managed,
     separate,
     driver_ptx,
     driver_linked,

@@ -1,6 +1,6 @@
 //! Pinned host memory: memory of the application that the driver knows.
 //!
-//! What `cuMemHostAlloc` gives out is mapped in the application's window and then registered, so
+//! What `cuMemHostAlloc` gives out, and on the mock device `cuMemAllocManaged`, is mapped in the application's window and then registered, so
 //! that an image holds it like any other memory; a restart registers it again.
 
 use std::collections::BTreeMap;
@@ -39,7 +39,22 @@ pub(crate) struct HostMemory {
     pub(crate) events: u64,
 }
 
+/// Among [`Pinned::flags`]: what `cuMemAllocManaged` gave. No flag of the driver's.
+pub(crate) const MANAGED: u32 = 1 << 31;
+
+impl Pinned {
+    /// Given out as managed memory.
+    pub(crate) fn managed(&self) -> bool {
+        self.flags & MANAGED != 0
+    }
+}
+
 impl HostMemory {
+    /// Whether managed memory starts there.
+    pub(crate) fn managed_at(&self, address: u64) -> bool {
+        self.ranges.get(&address).is_some_and(Pinned::managed)
+    }
+
     /// The range that an address lies in.
     pub(crate) fn find(&self, address: u64) -> Option<(u64, &Pinned)> {
         let (&start, pinned) = self.ranges.range(..=address).next_back()?;

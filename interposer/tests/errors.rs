@@ -186,6 +186,67 @@ fn copies_and_fills_stay_in_their_block() {
 }
 
 #[test]
+fn managed_memory_is_told_from_pinned() {
+    alone("managed_memory_is_told_from_pinned", &[], || {
+        primary();
+        let pinned: u64 = get("cuMemHostAlloc", &[4096, 0]);
+        let managed: u64 = get("cuMemAllocManaged", &[10_000, 1]);
+        let mut value = 0u64;
+        let place = at(&mut value);
+        for (args, status) in [
+            ([place, 10_000, 0], INVALID_VALUE),
+            ([place, 10_000, 3], INVALID_VALUE),
+            ([place, 0, 1], INVALID_VALUE),
+            ([0, 10_000, 1], INVALID_VALUE),
+            ([place, u64::MAX, 1], OUT_OF_MEMORY),
+        ] {
+            assert_eq!(call("cuMemAllocManaged", &args), status, "{args:x?}");
+        }
+        for (pointer, kind, is) in [(managed + 9, 2, 1), (pinned + 9, 1, 0)] {
+            assert_eq!(get::<u32>("cuPointerGetAttribute", &[2, pointer]), kind);
+            assert_eq!(get::<u32>("cuPointerGetAttribute", &[8, pointer]), is);
+            assert_eq!(get::<u64>("cuPointerGetAttribute", &[3, pointer]), pointer);
+        }
+        let (device, host) = (1u64, 2u64);
+        ok("cuMemPrefetchAsync", &[managed, 10_000, 0, 0]);
+        ok("cuMemPrefetchAsync", &[managed, 10_000, u32::MAX.into(), 0]);
+        ok(
+            "cuMemPrefetchAsync_v2",
+            &[managed + 4096, 5000, device, 0, 2],
+        );
+        ok("cuMemAdvise", &[managed, 10_000, 1, 0]);
+        ok("cuMemAdvise_v2", &[managed, 10_000, 3, host]);
+        ok("cuStreamAttachMemAsync", &[0, managed, 0, 1]);
+        let wrong = |name: &str, args: &[u64]| {
+            assert_eq!(call(name, args), INVALID_VALUE, "{name}{args:x?}");
+        };
+        wrong("cuMemPrefetchAsync", &[pinned, 4096, 0, 0]);
+        wrong("cuMemPrefetchAsync_v2", &[managed, 20_000, device, 0, 0]);
+        wrong("cuMemPrefetchAsync_v2", &[managed, 4096, 9, 0, 0]);
+        wrong("cuMemAdvise", &[managed, 4096, 7, 0]);
+        wrong("cuMemAdvise_v2", &[place, 4096, 1, device]);
+        wrong("cuStreamAttachMemAsync", &[0, managed, 0, 8]);
+        let stale = ["cuMemPrefetchAsync", "cuMemPrefetchAsync_v2"];
+        assert_eq!(call(stale[0], &[managed, 64, 0, 0x1234]), INVALID_HANDLE);
+        assert_eq!(
+            call(stale[1], &[managed, 64, device, 0, 0x1234]),
+            INVALID_HANDLE
+        );
+        wrong("cuMemFreeHost", &[managed]);
+        wrong("cuMemFree_v2", &[pinned]);
+        wrong("cuMemFree_v2", &[managed + 8]);
+        ok("cuMemsetD8_v2", &[managed, 3, 10_000]);
+        ok("cuCtxSynchronize", &[]);
+        // SAFETY: managed memory, which nobody writes now.
+        assert_eq!(unsafe { *((managed + 9999) as *const u8) }, 3);
+        ok("cuMemFree_v2", &[managed]);
+        wrong("cuMemFree_v2", &[managed]);
+        wrong("cuMemPrefetchAsync", &[managed, 64, 0, 0]);
+        ok("cuMemFreeHost", &[pinned]);
+    });
+}
+
+#[test]
 fn what_is_refused_is_said_once() {
     let errors = alone("what_is_refused_is_said_once", &[], || {
         primary();
@@ -198,10 +259,6 @@ fn what_is_refused_is_said_once() {
             );
             assert_eq!(
                 call("cuMemAllocAsync_ptsz", &[at(&mut value), 64, 0]),
-                NOT_SUPPORTED
-            );
-            assert_eq!(
-                call("cuMemAllocManaged", &[at(&mut value), 64, 1]),
                 NOT_SUPPORTED
             );
             assert_eq!(call("cuEventCreate", &[at(&mut value), 6]), NOT_SUPPORTED);

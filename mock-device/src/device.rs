@@ -136,12 +136,14 @@ impl Device {
             | CU_DEVICE_ATTRIBUTE_COMPUTE_PREEMPTION_SUPPORTED
             | CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
             | CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH
+            | CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY
+            | CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS
             | CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED
             | CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
             | CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
             | CU_DEVICE_ATTRIBUTE_UNIFIED_FUNCTION_POINTERS => 1,
-            // What it has not: textures beyond those above, managed memory,
-            // pools, stream memory operations, clusters, interprocess
+            // What it has not: textures beyond those above, pools,
+            // stream memory operations, clusters, interprocess
             // anything, and whatever came after this table.
             1..=158 | CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_LOCALIZED_MEMORY_SUPPORTED => 0,
             _ => return None,

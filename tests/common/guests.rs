@@ -111,6 +111,7 @@ pub(crate) const GUESTS: &[Guest] = &[
     gpu("cooperative", "cuda/cooperative.cu", Build::Cuda, 800),
     gpu("integers", "cuda/integers.cu", Build::Cuda, 30),
     gpu("printing", "cuda/printing.cu", Build::Cuda, 30000),
+    gpu("managed", "cuda/managed.cu", Build::Cuda, 8000),
     gpu(
         "separate",
         "apart/separate.cu",

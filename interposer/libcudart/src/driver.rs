@@ -80,6 +80,18 @@ driver! {
     primary_ctx_get_state = c"cuDevicePrimaryCtxGetState" 7000 (
         device: CUdevice, flags: *mut c_uint, active: *mut c_int,
     );
+    mem_alloc_managed = c"cuMemAllocManaged" 6000 (
+        address: *mut CUdeviceptr, bytes: usize, flags: c_uint,
+    );
+    mem_prefetch_async = c"cuMemPrefetchAsync" 12020 (
+        address: CUdeviceptr, bytes: usize, to: u64, flags: c_uint, stream: CUstream,
+    );
+    mem_advise = c"cuMemAdvise" 12020 (
+        address: CUdeviceptr, bytes: usize, advice: c_uint, place: u64,
+    );
+    stream_attach_mem_async = c"cuStreamAttachMemAsync" 6000 (
+        stream: CUstream, address: CUdeviceptr, bytes: usize, flags: c_uint,
+    );
     ctx_get_current = c"cuCtxGetCurrent" 4000 (context: *mut CUcontext);
     ctx_set_current = c"cuCtxSetCurrent" 4000 (context: CUcontext);
     ctx_get_device = c"cuCtxGetDevice" 2000 (device: *mut CUdevice);

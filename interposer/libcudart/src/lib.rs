@@ -31,6 +31,7 @@ mod function;
 mod host_memory;
 mod launch;
 mod library;
+mod managed;
 mod memcpy;
 mod memcpy2d;
 mod memory;

@@ -30,20 +30,24 @@ pub(crate) fn init(call: &Call) -> u32 {
     status
 }
 
+/// `CU_DEVICE_ATTRIBUTE_…` numbers of managed memory, which the mock device alone has.
+const MANAGED: [u32; 2] = [83, 89];
+
 /// Capabilities of the device that this layer does not pass on yet: `CU_DEVICE_ATTRIBUTE_…` numbers
-/// of managed memory (83, 89), VMM (102) and its handle types (103, 104, 105, 128), memory pools
+/// of VMM (102) and its handle types (103, 104, 105, 128), memory pools
 /// (115) and their handle types (119), IPC events (125), unified function pointers (129),
 /// multicast (132), stream memory operations (92, 93, 94, 122, 123, 124).
-const HIDDEN: [u32; 17] = [
-    83, 89, 102, 103, 104, 105, 128, 115, 119, 125, 129, 132, 92, 93, 94, 122, 123,
+const HIDDEN: [u32; 16] = [
+    102, 103, 104, 105, 128, 115, 119, 125, 129, 132, 92, 93, 94, 122, 123, 124,
 ];
 
 /// `cuDeviceGetAttribute`: what is refused is not advertised.
 pub(crate) fn attribute(call: &Call) -> u32 {
     let status = generic(call);
-    if status == CUDA_SUCCESS.0
-        && (HIDDEN.contains(&(call.arg(1) as u32)) || call.arg(1) as u32 == 124)
-    {
+    let asked = call.arg(1) as u32;
+    let hidden =
+        HIDDEN.contains(&asked) || (MANAGED.contains(&asked) && !call.session.options.mock);
+    if status == CUDA_SUCCESS.0 && hidden {
         guest::write(call.arg(0), 0i32);
     }
     status

@@ -35,6 +35,9 @@ pub(crate) fn alloc_flags(call: &Call) -> u32 {
 
 /// `cuMemFreeHost`
 pub(crate) fn free(call: &Call) -> u32 {
+    if call.session.host().managed_at(call.arg(0)) {
+        return CUDA_ERROR_INVALID_VALUE.0;
+    }
     host::free(call.session, call.arg(0))
 }
 
@@ -108,7 +111,7 @@ pub(crate) fn flags(call: &Call) -> u32 {
         .filter(|(_, pinned)| pinned.ours)
         .map(|(_, pinned)| pinned.flags);
     match own {
-        Some(_) if call.arg(0) == 0 => CUDA_ERROR_INVALID_VALUE.0,
+        Some(flags) if call.arg(0) == 0 || flags & host::MANAGED != 0 => CUDA_ERROR_INVALID_VALUE.0,
         Some(flags) => {
             // With unified addressing every allocation is mapped, and says so.
             guest::write(call.arg(0), flags | 2);

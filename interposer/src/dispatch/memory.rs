@@ -10,6 +10,7 @@ use crate::arena::{ARENA, Block, Region};
 use crate::driver;
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
+use crate::host;
 use crate::memory;
 use crate::table::ids;
 use crate::threads;
@@ -82,6 +83,9 @@ pub(crate) fn alloc_pitch(call: &Call) -> u32 {
 pub(crate) fn free(call: &Call) -> u32 {
     if call.arg(0) == 0 {
         return CUDA_SUCCESS.0;
+    }
+    if call.session.host().managed_at(call.arg(0)) {
+        return host::free(call.session, call.arg(0));
     }
     memory::free(call.session, call.arg(0))
 }
@@ -164,6 +168,23 @@ fn one(call: &Call, id: u32, data: u64, attribute: u32, pointer: u64) -> u32 {
     }
     if ARENA.contains(&pointer) {
         return CUDA_ERROR_INVALID_VALUE.0;
+    }
+    let managed = call
+        .session
+        .host()
+        .find(pointer)
+        .is_some_and(|(_, pinned)| pinned.managed());
+    match attribute {
+        // The driver knows it as registered host memory.
+        2 if managed => {
+            guest::write(data, 2u32);
+            return CUDA_SUCCESS.0;
+        }
+        8 if managed => {
+            guest::write(data, 1u32);
+            return CUDA_SUCCESS.0;
+        }
+        _ => {}
     }
     if attribute == 1 {
         let mut context = 0u64;

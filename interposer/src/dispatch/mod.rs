@@ -17,6 +17,7 @@ pub(crate) mod event;
 pub(crate) mod host;
 pub(crate) mod launch;
 pub(crate) mod library;
+pub(crate) mod managed;
 pub(crate) mod memory;
 pub(crate) mod module;
 pub(crate) mod occupancy;
@@ -220,6 +221,11 @@ pub(crate) fn generic(call: &Call) -> u32 {
     let status = driver::call(row.id, &slots[..row.args.len()]);
     if status != CUDA_SUCCESS.0 {
         return status;
+    }
+    for (arg, &value) in row.args.iter().zip(call.args) {
+        if matches!(arg.kind, ArgKind::Handle(Kind::Function)) {
+            library::used(call, value);
+        }
     }
     match (row.class, wanted) {
         (Class::Create | Class::Query, Some((index, kind, pointer))) => {

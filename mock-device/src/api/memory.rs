@@ -37,12 +37,17 @@ exports! {
     3020 "cuMemFree" fn cuMemFree_v2(address: u64) {
         let driver = alive()?;
         thread::current()?;
-        let is_block = |m: &crate::memory::Mapping| matches!(m.kind, Kind::Block);
+        let is_block =
+            |m: &crate::memory::Mapping| matches!(m.kind, Kind::Block | Kind::Managed);
         let block = driver
             .space
             .starting_at(address, is_block)
             .ok_or(CUDA_ERROR_INVALID_VALUE)?;
-        driver.wait_for_device(block.device);
+        match block.kind {
+            // Every device reaches it.
+            Kind::Managed => (0..driver.devices.len()).for_each(|d| driver.wait_for_device(d)),
+            _ => driver.wait_for_device(block.device),
+        }
         driver
             .space
             .remove(address, |m| m.id == block.id)

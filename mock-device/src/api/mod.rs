@@ -19,6 +19,7 @@ mod host;
 mod launch;
 mod library;
 mod link;
+mod managed;
 mod memory;
 mod module;
 mod occupancy;
@@ -44,6 +45,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     launch::EXPORTS,
     library::EXPORTS,
     link::EXPORTS,
+    managed::EXPORTS,
     memory::EXPORTS,
     module::EXPORTS,
     occupancy::EXPORTS,

@@ -30,7 +30,7 @@ fn store(
             put(out.cast::<u64>(), owner)
         }
         CU_POINTER_ATTRIBUTE_MEMORY_TYPE => {
-            let host = mapping.is_host();
+            let host = mapping.is_host() && !matches!(mapping.kind, Kind::Managed);
             put(
                 out.cast::<u32>(),
                 if host {
@@ -50,8 +50,11 @@ fn store(
         }
         CU_POINTER_ATTRIBUTE_P2P_TOKENS => Err(CUDA_ERROR_INVALID_VALUE),
         CU_POINTER_ATTRIBUTE_BUFFER_ID => put(out.cast::<u64>(), mapping.id),
+        CU_POINTER_ATTRIBUTE_IS_MANAGED => {
+            let managed = matches!(mapping.kind, Kind::Managed);
+            put(out.cast::<u8>(), u8::from(managed))
+        }
         CU_POINTER_ATTRIBUTE_SYNC_MEMOPS
-        | CU_POINTER_ATTRIBUTE_IS_MANAGED
         | CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE
         | CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE
         | CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE => put(out.cast::<u8>(), 0),

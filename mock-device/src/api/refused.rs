@@ -9,10 +9,6 @@ use crate::call::exports;
 use crate::driver::alive;
 
 exports! {
-    6000 "cuMemAllocManaged" fn cuMemAllocManaged(out: *mut u64, _size: usize, _flags: u32) {
-        wanted(out)?;
-        Err(CUDA_ERROR_NOT_SUPPORTED)
-    }
     11020 "cuDeviceGetDefaultMemPool" fn cuDeviceGetDefaultMemPool(out: *mut u64, device: i32) {
         alive()?.device(device)?;
         put(out, 0)?;

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     HostAllocated(u32),
     /// `cuMemHostRegister`, with its flags.
     HostRegistered(u32),
+    /// `cuMemAllocManaged`
+    Managed,
 }
 
 /// A range of device addresses and its memory.
@@ -59,7 +61,10 @@ impl Mapping {
 
     /// Whether it is host memory.
     pub(crate) fn is_host(&self) -> bool {
-        matches!(self.kind, Kind::HostAllocated(_) | Kind::HostRegistered(_))
+        matches!(
+            self.kind,
+            Kind::HostAllocated(_) | Kind::HostRegistered(_) | Kind::Managed
+        )
     }
 
     /// What a device (and contexts that count the owner as a peer) may do.
@@ -75,7 +80,7 @@ impl Mapping {
             {
                 Access::Read
             }
-            Kind::HostAllocated(_) | Kind::HostRegistered(_) => Access::Write,
+            Kind::HostAllocated(_) | Kind::HostRegistered(_) | Kind::Managed => Access::Write,
             _ if self.device == device || is_peer(self.owner) => Access::Write,
             _ => Access::None,
         }
