@@ -6,7 +6,6 @@ use cuda_abi::fatbin::{Image, Kind, WRAPPER_MAGIC, containers, linked, measure};
 
 use crate::dispatch::Call;
 use crate::guest;
-use crate::outline;
 
 /// An image that a record can own.
 pub(crate) struct Owned {
@@ -128,25 +127,6 @@ pub(crate) fn contents(bytes: &[u8]) -> Contents<'_> {
             elf: Vec::new(),
         },
     }
-}
-
-/// Images larger than this are not looked through when they are loaded.
-const LARGE: usize = 4 << 20;
-
-/// False if the image surely defines no variable.
-pub(crate) fn may_have_variables(bytes: &[u8]) -> bool {
-    if bytes.len() > LARGE {
-        return true;
-    }
-    let contents = contents(bytes);
-    let in_ptx =
-        |text: &Cow<'_, [u8]>| !outline::variables(&String::from_utf8_lossy(text)).is_empty();
-    contents.ptx.iter().any(in_ptx)
-        || (contents.ptx.is_empty()
-            && contents
-                .elf
-                .iter()
-                .any(|elf| !elf_variables(elf).is_empty()))
 }
 
 /// Data objects of a cubin: the named objects of its symbol table.

@@ -15,7 +15,6 @@ use smallvec::SmallVec;
 use crate::codec;
 use crate::fast::{Map, Set};
 use crate::handles::{Kind, Real, Virtual};
-use crate::image;
 
 /// One recorded call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,10 +91,11 @@ pub(crate) enum Op {
     },
 }
 
-/// Where the driver puts a module's variables may depend on every module that was loaded before, the
-/// unloaded ones included. So a module with variables is *pinned*: after its end the log keeps its
-/// load and its unload for the replay, in their places. The oldest pins of ended modules go when
-/// there are more than [`MOST_DEAD_PINS`]; if that moves a variable, the restart says so.
+/// Where the driver puts a module's variables and its code, which kernels may keep the address of,
+/// may depend on every module that was loaded before, the unloaded ones included. So a module is
+/// *pinned*: after its end the log keeps its load and its unload for the replay, in their places.
+/// The oldest pins of ended modules go when there are more than [`MOST_DEAD_PINS`]; if that moves
+/// a variable, the restart says so.
 struct Pin {
     id: ObjectId,
     owner: Virtual,
@@ -127,14 +127,14 @@ pub(crate) struct Recorder {
     real: Map<Virtual, (Kind, u64)>,
     /// Library of each kernel.
     libraries: Map<Virtual, Virtual>,
-    /// Libraries whose variables live in a context.
+    /// Libraries that a context has a place for.
     materialized: Set<(Virtual, Virtual)>,
     /// Variables that the application asked the address of, by module or library.
     asked: Map<Virtual, BTreeSet<String>>,
     /// Attributes set on streams, to copy them.
     attributes: Map<Virtual, Vec<(u64, Op)>>,
-    /// Modules and libraries whose image defines variables.
-    with_variables: Set<Virtual>,
+    /// Modules and libraries, whose images the driver places.
+    placed: Set<Virtual>,
     pins: VecDeque<Pin>,
     pins_made: u64,
     pub(crate) clock: Clock,
@@ -243,8 +243,8 @@ impl Recorder {
                 .iter()
                 .fold(entry, |entry, &parent| entry.inside(object(parent)))
         });
-        if image.is_some_and(image::may_have_variables) {
-            self.with_variables.insert(handle);
+        if image.is_some() {
+            self.placed.insert(handle);
             if handle.kind() == Some(Kind::Module) {
                 self.pin(&Op::Pin { owner: handle }, handle, parents.first().copied());
             }
@@ -303,7 +303,7 @@ impl Recorder {
 
     /// A pin of an earlier life.
     pub(crate) fn pin_again(&mut self, id: ObjectId, owner: Virtual, context: Option<Virtual>) {
-        self.with_variables.insert(owner);
+        self.placed.insert(owner);
         self.pins_made = self.pins_made.max((id.0 & !PIN_TAG) + 1);
         self.pins.push_back(Pin {
             id,
@@ -423,10 +423,10 @@ impl Recorder {
             Some(Kind::Library) => {
                 self.materialized.retain(|&(library, _)| library != handle);
                 self.asked.remove(&handle);
-                self.with_variables.remove(&handle);
+                self.placed.remove(&handle);
             }
             Some(Kind::Module) => {
-                self.with_variables.remove(&handle);
+                self.placed.remove(&handle);
                 self.asked.remove(&handle);
             }
             _ => {}
@@ -435,7 +435,7 @@ impl Recorder {
 
     /// A library is used in a context: recorded the first time.
     pub(crate) fn materialize(&mut self, library: Virtual, context: Virtual) {
-        if self.with_variables.contains(&library) && self.materialized.insert((library, context)) {
+        if self.placed.contains(&library) && self.materialized.insert((library, context)) {
             self.pin(
                 &Op::Materialize { library, context },
                 library,

@@ -333,6 +333,103 @@ fn a_chain_of_lives() {
     }
 }
 
+/// Stores the address of a device function, and calls it.
+const POINTERS: &str = ".version 7.0
+.target sm_50
+.address_size 64
+.func (.param .b32 r) answer () { st.param.b32 [r], 42; ret; }
+.visible .entry keep (.param .u64 to) {
+    .reg .b64 %d<3>;
+    ld.param.u64 %d1, [to];
+    mov.u64 %d2, answer;
+    st.global.u64 [%d1], %d2;
+    ret;
+}
+.visible .entry ask (.param .u64 at) {
+    .reg .b64 %d<3>; .reg .b32 %r<2>;
+    ld.param.u64 %d1, [at];
+    ld.global.u64 %d2, [%d1];
+    { .param .b32 r;
+      prototype: .callprototype (.param .b32 _) _ ();
+      call (r), %d2, (), prototype;
+      ld.param.b32 %r1, [r]; }
+    st.global.u32 [%d1+8], %r1;
+    ret;
+}
+\0";
+
+/// A module that has gone, and one whose place depends on it: neither has a variable.
+const GONE: &str = ".version 7.0
+.target sm_50
+.address_size 64
+.visible .entry nothing () { ret; }
+\0";
+
+/// Kernels keep addresses of code, which depends on what was loaded before, as modules and as
+/// libraries.
+#[test]
+fn code_keeps_its_address() {
+    let (keep, ask) = (c"keep".as_ptr() as u64, c"ask".as_ptr() as u64);
+    let launch = |function: u64, mut data: u64| {
+        let mut parameters = [at(&mut data)];
+        let all = parameters.as_mut_ptr() as u64;
+        ok(
+            "cuLaunchKernel",
+            &[function, 1, 1, 1, 1, 1, 1, 0, 0, all, 0],
+        );
+        ok("cuCtxSynchronize", &[]);
+    };
+    if is_child("code_keeps_its_address") && std::env::var_os("LATER").is_none() {
+        init();
+        ok("cuInit", &[0]);
+        let context: u64 = get("cuDevicePrimaryCtxRetain", &[0]);
+        ok("cuCtxSetCurrent", &[context]);
+        let gone: u64 = get("cuModuleLoadData", &[GONE.as_ptr() as u64]);
+        let library = |text: &str| -> u64 {
+            get(
+                "cuLibraryLoadData",
+                &[text.as_ptr() as u64, 0, 0, 0, 0, 0, 0],
+            )
+        };
+        let [first, second] = [library(POINTERS), library(GONE)];
+        // Placed in the other order, and one of them by a question.
+        let nothing = c"nothing".as_ptr() as u64;
+        let mut threads = 0i32;
+        let kernel: u64 = get("cuLibraryGetKernel", &[second, nothing]);
+        ok("cuFuncGetAttribute", &[at(&mut threads), 0, kernel]);
+        let kernels = [keep, ask].map(|name| get::<u64>("cuLibraryGetKernel", &[first, name]));
+        let module: u64 = get("cuModuleLoadData", &[POINTERS.as_ptr() as u64]);
+        let functions = [keep, ask].map(|name| get::<u64>("cuModuleGetFunction", &[module, name]));
+        let places: [u64; 2] = [0, 0].map(|_: i32| get("cuMemAlloc_v2", &[16]));
+        launch(kernels[0], places[0]);
+        launch(functions[0], places[1]);
+        ok("cuModuleUnload", &[gone]);
+        ok("cuLibraryUnload", &[second]);
+        let app = (kernels[1], functions[1], places);
+        save(&checkpoint(&app), variable("IMAGE").as_ref());
+        println!("DONE");
+        return;
+    }
+    if is_child("code_keeps_its_address") {
+        init();
+        type Kept = (u64, u64, [u64; 2]);
+        let (kernel, function, places): Kept =
+            restart(&load(variable("IMAGE").as_ref())).expect("restored");
+        launch(kernel, places[0]);
+        launch(function, places[1]);
+        for place in places {
+            assert_eq!(words(place + 8, 1), [42]);
+        }
+        println!("DONE");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    let variables = [("IMAGE", image.to_str().unwrap()), ("LATER", "1")];
+    child_says("code_keeps_its_address", &variables[..1], "DONE");
+    child_says("code_keeps_its_address", &variables, "DONE");
+}
+
 /// Variables that moved may be in kernels' hands: refused by name, before anything goes wrong.
 #[test]
 fn moved_variables_are_refused() {
