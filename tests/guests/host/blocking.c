@@ -345,10 +345,11 @@ static __thread volatile sig_atomic_t handled;
 static void on_signal(int sig) { handled = sig; }
 static int pause_fed(struct waiter *w)
 {
-    (void)w;
     sigset_t set = one(SIGURG);
+    /* One signal more may be left of the last time: it must not end this one unfed. */
+    while (!w->flag)
+        pause_us(200);
     handled = 0;
-    sem_post(&w->ready);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     /* The signal may have come before the pause: the feeder repeats it. */
     int r = handled ? -1 : pause();
@@ -360,7 +361,6 @@ static int pause_fed(struct waiter *w)
 static void pause_feed(struct waiter *w)
 {
     w->flag = 1;
-    sem_wait(&w->ready);
     while (w->flag) {
         pthread_kill(w->thread, SIGURG);
         pause_us(2000);
