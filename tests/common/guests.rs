@@ -111,7 +111,7 @@ pub(crate) const GUESTS: &[Guest] = &[
     gpu("cooperative", "cuda/cooperative.cu", Build::Cuda, 800),
     gpu("integers", "cuda/integers.cu", Build::Cuda, 30),
     gpu("printing", "cuda/printing.cu", Build::Cuda, 30000),
-    gpu("managed", "cuda/managed.cu", Build::Cuda, 8000),
+    gpu("managed", "mock/managed.cu", Build::Cuda, 8000),
     gpu(
         "separate",
         "apart/separate.cu",
@@ -262,7 +262,7 @@ fn fresh(program: &Path) -> bool {
     let built = program.metadata().and_then(|m| m.modified());
     let Ok(built) = built else { return false };
     let sources = root().join("tests/guests");
-    ["", "apart", "cuda", "host"].iter().all(|folder| {
+    ["", "apart", "cuda", "host", "mock"].iter().all(|folder| {
         let entries = fs::read_dir(sources.join(folder)).expect("the guests' sources");
         entries.flatten().all(|e| {
             e.metadata()

@@ -1,6 +1,6 @@
 // Managed memory: host and kernels write the same addresses in turn, with hints, copies, fills
 // and a linked list whose nodes both follow.
-#include "cuda_guest.h"
+#include "../cuda/cuda_guest.h"
 
 struct Node {
     unsigned value;
