@@ -35,6 +35,8 @@ pub(crate) enum Build {
 pub(crate) enum Device {
     /// The mock device; `GPUCKPT_TEST_DEVICE=cuda` makes it a real one.
     Gpu,
+    /// The mock device, also where the others have a real one.
+    Mock,
     /// None.
     None,
 }
@@ -111,7 +113,10 @@ pub(crate) const GUESTS: &[Guest] = &[
     gpu("cooperative", "cuda/cooperative.cu", Build::Cuda, 800),
     gpu("integers", "cuda/integers.cu", Build::Cuda, 30),
     gpu("printing", "cuda/printing.cu", Build::Cuda, 30000),
-    gpu("managed", "mock/managed.cu", Build::Cuda, 8000),
+    Guest {
+        device: Device::Mock,
+        ..gpu("managed", "mock/managed.cu", Build::Cuda, 8000)
+    },
     gpu(
         "separate",
         "apart/separate.cu",

@@ -262,7 +262,8 @@ impl Bench {
             .args(&words[1..])
             .args(&self.args)
             .current_dir(self.path(""));
-        if self.guest.device == Device::Gpu && device_name() == "mock" {
+        let device = self.device();
+        if device == "mock" {
             let folders = [
                 self.dist.join("libexec/gpuckpt/mock"),
                 self.dist.join("lib/gpuckpt/cudart"),
@@ -271,19 +272,25 @@ impl Bench {
                 "LD_LIBRARY_PATH",
                 std::env::join_paths(folders).expect("folders"),
             );
-        } else if self.guest.device == Device::Gpu {
+        } else if device != "none" {
             command.env("LD_LIBRARY_PATH", self.dist.join("lib/gpuckpt/cudart"));
         }
         self.start(command, "native");
     }
 
+    /// What `--device` says.
+    fn device(&self) -> String {
+        match self.guest.device {
+            Device::Gpu => device_name(),
+            Device::Mock => "mock".to_owned(),
+            Device::None => "none".to_owned(),
+        }
+    }
+
     /// Starts `gpuckpt launch`.
     pub(crate) fn launch(&mut self) {
         self.prepare();
-        let device = match self.guest.device {
-            Device::Gpu => device_name(),
-            Device::None => "none".to_owned(),
-        };
+        let device = self.device();
         let mut command = self.gpuckpt(&["launch", "--name", self.guest.name, "--device", &device]);
         command
             .args(&self.options)
