@@ -1,11 +1,13 @@
 /* The cost of driver calls, in nanoseconds a call. `gate`: the gate alone, by an internal
  * call that does nothing; natively, what the processor needs to read FS and to change it
- * there and back. `passed`: a call that is only passed down; `recorded`: one that is
+ * there and back. `gate-by-calls`: the same where system calls have to do that. `passed`: a call that is only passed down; `recorded`: one that is
  * recorded (half of a create and destroy pair).
  * `pairs N BEAT`: N malloc/free pairs, then makes the file BEAT whenever it is
  * missing, until it is killed. */
 #include "../../tests/guests/driver.h"
+#include <asm/prctl.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int main(int argc, char **argv)
@@ -17,11 +19,13 @@ int main(int argc, char **argv)
     CU(cuInit(0));
     CU(cuDeviceGet(&device, 0));
     CU(cuCtxCreate_v2(&context, 0, device));
-    if (strcmp(argv[1], "gate") == 0) {
+    if (strncmp(argv[1], "gate", 4) == 0) {
         enum { N = 5000000 };
         typedef uint64_t gate_t(uint32_t, uint64_t *);
         gate_t *gate = (gate_t *)0x160001001400; /* fixed: GATE of upper-half/src/abi.rs */
-        uint64_t slots[8] = {0}, fs;
+        int by_calls = strcmp(argv[1], "gate-by-calls") == 0;
+        uint64_t slots[8] = {0}, fs = 0;
+        syscall(SYS_arch_prctl, ARCH_GET_FS, &fs);
         FILE *maps = fopen("/proc/self/maps", "r");
         char line[512];
         int launched = 0;
@@ -31,6 +35,9 @@ int main(int argc, char **argv)
         if (launched)
             for (int i = 0; i < N; i++)
                 gate(1u << 31, slots);
+        else if (by_calls)
+            for (int i = 0; i < 2 * N; i++)
+                syscall(SYS_arch_prctl, ARCH_SET_FS, fs);
         else
             for (int i = 0; i < N; i++)
                 __asm__ volatile("rdfsbase %0\n\twrfsbase %0\n\twrfsbase %0" : "=r"(fs));

@@ -25,6 +25,7 @@ mod start;
 mod summary;
 mod threads;
 
+use anyhow::Context;
 use std::ffi::{CStr, c_char, c_int};
 
 /// Exit status of gpuckpt's own failures.
@@ -38,7 +39,8 @@ const OWN_FAILURE: c_int = 125;
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     report::init();
     scheduling::init();
-    if let Err(error) = fault::init() {
+    let prepared = upper_half::prepare().context("cannot host a program");
+    if let Err(error) = prepared.and_then(|()| fault::init()) {
         report::line(format_args!("{error:#}"));
         return OWN_FAILURE;
     }

@@ -3,7 +3,8 @@
 //! application's signal mask, and GS, which leads to the record of the application's
 //! thread: a signal for the application that the kernel gives to such a thread would
 //! be handled as that thread's own, and be lost. So they block every signal, and GS
-//! is zero. They share the descriptor table of the thread that starts them.
+//! says that they host nobody. They share the descriptor table of the thread that
+//! starts them.
 //!
 //! As in [`crate::descriptors`], libc's function is replaced for every library of the
 //! lower half. Hosts of application threads come this way too, and set GS themselves.
@@ -65,12 +66,10 @@ pub unsafe extern "C" fn pthread_create(
 
 /// The new thread, before anything of its library runs. Owns nothing when it calls.
 unsafe extern "C-unwind" fn run(begin: *mut c_void) -> *mut c_void {
-    const ARCH_SET_GS: c_int = 0x1001;
     // SAFETY: made by `pthread_create` for this thread alone.
     let begin = *unsafe { Box::from_raw(begin.cast::<Begin>()) };
     begin.table.set();
-    // SAFETY: no code of the lower half uses GS but through a record of its own.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, 0) };
+    upper_half::host_nobody();
     // SAFETY: by the contract of `pthread_create`.
     unsafe { (begin.start)(begin.argument) }
 }

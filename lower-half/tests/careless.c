@@ -9,20 +9,19 @@
 #include <unistd.h>
 
 #define ARCH_SET_GS 0x1001
-#define ARCH_GET_GS 0x1004
 
 static unsigned long caller[64];
 
 static void *look(void *end)
 {
-	unsigned long gs = 1;
+	unsigned long record;
 	int blocked = 0;
 	sigset_t mask;
-	syscall(SYS_arch_prctl, ARCH_GET_GS, &gs);
+	__asm__("mov %%gs:0, %0" : "=r"(record));
 	pthread_sigmask(SIG_BLOCK, NULL, &mask);
 	for (int signal = 1; signal < 32; signal++)
 		blocked += sigismember(&mask, signal);
-	printf("gs %lx, %d signals blocked\n", gs, blocked);
+	printf("%s record, %d signals blocked\n", record ? "a" : "no", blocked);
 	if (end)
 		pthread_exit("by exit");
 	return "by return";
@@ -41,6 +40,7 @@ __attribute__((constructor)) static void start(void)
 	void *result;
 	sigemptyset(&none);
 	pthread_sigmask(SIG_SETMASK, &none, NULL);
+	caller[0] = 1;
 	syscall(SYS_arch_prctl, ARCH_SET_GS, caller);
 	for (long end = 0; end < 2; end++) {
 		pthread_create(&thread, NULL, look, (void *)end);

@@ -27,7 +27,7 @@ fn a_drivers_threads_block_every_signal_and_have_no_record() {
         .expect("gpuckpt-lower runs");
     let seen = String::from_utf8_lossy(&output.stdout);
     // All of 1 to 31 but SIGKILL and SIGSTOP.
-    let expected = "gs 0, 29 signals blocked\nby return\n\
-        gs 0, 29 signals blocked\nby exit\ncancelled\nthe caller is as it was\n";
+    let expected = "no record, 29 signals blocked\nby return\n\
+        no record, 29 signals blocked\nby exit\ncancelled\nthe caller is as it was\n";
     assert_eq!(seen, expected, "{output:?}");
 }

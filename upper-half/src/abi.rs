@@ -3,7 +3,7 @@
 //! needs a new [`VERSION`].
 
 /// Version of everything in this file and of the layout of the gate image.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// First address of the application's window.
 pub const W_LO: u64 = 0x1600_0000_0000;
@@ -26,6 +26,9 @@ pub const GATE_ENTRY: u64 = GATE_BASE + 0x1400;
 pub const REISSUE: u64 = GATE_BASE + 0x1800;
 /// The handler under which the kernel knows all of the application's handlers.
 pub const SIGNAL_WRAPPER: u64 = GATE_BASE + 0x1a00;
+/// Two ranges of the gate's code, as pairs of offsets (4 bytes each) from
+/// [`GATE_ENTRY`]: a frame that stands in one begins it anew.
+pub const DESCENTS: u64 = GATE_BASE + 0x1d00;
 /// `i64 probe(i64 nr)`: a system call from the window.
 pub const PROBE: u64 = GATE_BASE + 0x1c00;
 /// The table page: pointers into the lower half, filled anew by every process.
@@ -37,7 +40,8 @@ pub const GATE_END: u64 = TABLE + 0x1000;
 pub mod slot {
     /// The dispatcher's address.
     pub const DISPATCH: usize = 8;
-    /// Nonzero while the gate admits no new device work.
+    /// Low half: nonzero while the gate admits no new device work. High half:
+    /// nonzero where FS is changed by system calls.
     pub const CLOSED: usize = 9;
     /// [`super::VERSION`].
     pub const VERSION: usize = 10;

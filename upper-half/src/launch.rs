@@ -10,7 +10,7 @@ use crate::record::{Record, TRANSLATE};
 use crate::signal::Actions;
 use crate::stack::{self, Content};
 use crate::window::PAGE;
-use crate::{ids, probe, process, program, signal, sys, threads, vdso, window};
+use crate::{ids, probe, process, program, segments, signal, sys, threads, vdso, window};
 use std::convert::Infallible;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -22,6 +22,9 @@ pub enum StartError {
     /// This machine cannot host an upper half.
     #[error("{object}: {why}; {advice}", object = .0.object, why = .0.why, advice = .0.advice)]
     Machine(probe::Refusal),
+    /// How FS and GS are to be changed is unknown.
+    #[error(transparent)]
+    Segments(#[from] segments::UnknownSetting),
     /// The file is no program that can be executed.
     #[error("cannot execute {}: {source}", path.display())]
     Execute {
@@ -87,6 +90,7 @@ pub fn launch(
     inherited: Option<Inherited>,
     hooks: &'static dyn Hooks,
 ) -> Result<Infallible, StartError> {
+    segments::prepare()?;
     probe::machine().map_err(StartError::Machine)?;
     process::set_hooks(hooks);
     let launch_mask = sys::set_mask(!signal::bit(libc::SIGSYS));

@@ -14,7 +14,7 @@ use crate::record::{PARK_REQUEST, Record};
 use crate::rewind::{self, Interrupted};
 use crate::sample::{Sample, Waiting};
 use crate::sys::{self, SigInfo};
-use crate::{reissue, state, threads};
+use crate::{reissue, state, threads, vdso};
 use std::fs;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
@@ -335,6 +335,7 @@ pub(crate) unsafe extern "C" fn on_park_signal(
     let Some(record) = Record::current() else {
         return fs;
     };
+    vdso::begin_anew(frame);
     // SAFETY: the frame is this thread's, on its own stack.
     unsafe {
         let interrupted = rewind::rewind(record, frame);

@@ -32,19 +32,6 @@ pub struct Check {
     pub problem: Option<Refusal>,
 }
 
-/// FSGSBASE: user code may change FS and GS (HWCAP2 bit 1).
-pub fn fsgsbase() -> Option<Refusal> {
-    // SAFETY: no arguments but a number.
-    let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
-    (capabilities & 2 == 0).then(|| {
-        refusal(
-            "processor",
-            "user programs may not set the FS base (no FSGSBASE)",
-            "use a kernel of 5.9 or later without nofsgsbase, on a processor since 2012",
-        )
-    })
-}
-
 /// SECCOMP_RET_TRAP is known to the kernel.
 pub fn seccomp_trap() -> Option<Refusal> {
     let action: u32 = libc::SECCOMP_RET_TRAP;
@@ -107,10 +94,6 @@ pub fn filter_in_force() -> bool {
 pub fn checks() -> Vec<Check> {
     vec![
         Check {
-            name: "FSGSBASE",
-            problem: fsgsbase(),
-        },
-        Check {
             name: "seccomp",
             problem: seccomp_trap(),
         },
@@ -123,7 +106,7 @@ pub fn checks() -> Vec<Check> {
 
 /// The first thing that this machine lacks.
 pub(crate) fn machine() -> Result<(), Refusal> {
-    match fsgsbase().or_else(seccomp_trap) {
+    match seccomp_trap() {
         Some(refusal) => Err(refusal),
         None => Ok(()),
     }

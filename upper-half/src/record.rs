@@ -1,5 +1,6 @@
 //! What the lower half knows about one upper thread. GS base points to it
-//! while the thread lives; the gate image reads its first part.
+//! while the thread lives; the gate image reads its first part. `me` stands at
+//! GS itself: it says whether there is a record at all.
 //!
 //! A record belongs to its thread. Others touch only its atomics, and its
 //! park slot once `parked` says that the thread waits there.
@@ -85,6 +86,7 @@ unsafe impl Sync for Record {}
 // SAFETY: a record is made by one thread and then handed to its host.
 unsafe impl Send for Record {}
 
+const _: () = assert!(offset_of!(Record, me) == 0);
 const _: () = assert!(offset_of!(Record, lower_fs) == 8);
 const _: () = assert!(offset_of!(Record, lower_sp) == 16);
 const _: () = assert!(offset_of!(Record, upper_fs) == 24);
@@ -140,10 +142,10 @@ impl Record {
 
     /// The calling thread's record, if it hosts an upper thread.
     pub(crate) fn current() -> Option<&'static Record> {
-        let base = arch::gs_base();
-        // SAFETY: GS base is zero or this thread's record, which outlives the
-        // thread's time in the upper half.
-        (base != 0).then(|| unsafe { &*(base as *const Record) })
+        let record = arch::hosted();
+        // SAFETY: zero or this thread's record, which outlives the thread's time
+        // in the upper half.
+        (record != 0).then(|| unsafe { &*(record as *const Record) })
     }
 
     /// The signal actions of this thread's process.

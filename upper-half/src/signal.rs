@@ -14,6 +14,7 @@ use crate::abi::{self, PARK_SIGNAL, SIGNAL_WRAPPER, slot};
 use crate::arch::{self, Frame};
 use crate::record::{MASK_RESTORE, Record};
 use crate::sys::{self, KernelAction, SigInfo};
+use crate::vdso;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// The bit of `signal` in a mask.
@@ -266,6 +267,7 @@ pub(crate) extern "C" fn held_signal(signal: i32, info: &SigInfo, frame: &mut Fr
 
 fn run_handler(signal: i32, info: &SigInfo, frame: &mut Frame) {
     let Some(record) = current() else { return };
+    vdso::begin_anew(frame);
     // SAFETY: the table has a word for each signal; the application installed
     // this handler for this signal.
     unsafe {

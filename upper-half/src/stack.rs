@@ -10,6 +10,7 @@
 use crate::abi::{GATE_BASE, place};
 use crate::elf::Loaded;
 use crate::process::Image;
+use crate::segments::FSGSBASE;
 use crate::sys;
 use crate::window::PAGE;
 
@@ -169,7 +170,7 @@ fn auxiliary(content: &Content<'_>, name: u64, platform: u64, random: u64) -> Ve
         [libc::AT_EGID, kernel(libc::AT_EGID)],
         [libc::AT_SECURE, 0],
         [libc::AT_RANDOM, random],
-        [libc::AT_HWCAP2, kernel(libc::AT_HWCAP2)],
+        [libc::AT_HWCAP2, kernel(libc::AT_HWCAP2) & !FSGSBASE],
         [libc::AT_EXECFN, name],
         [libc::AT_PLATFORM, platform],
     ];

@@ -184,6 +184,7 @@ pub fn restore(
     hooks: &'static dyn Hooks,
     on_host: fn(vtid: i32),
 ) -> Result<Restored, StartError> {
+    crate::segments::prepare()?;
     crate::probe::machine().map_err(StartError::Machine)?;
     state.check_machine()?;
     process::set_hooks(hooks);

@@ -293,8 +293,8 @@ pub(crate) fn finish(record: *mut Record) {
         wait_as_ended(record);
     }
     // SAFETY: the thread hosts nobody any more.
-    unsafe { arch::set_gs_base(0) };
-    // SAFETY: made by `Box`, no longer in the list, GS is zero.
+    unsafe { arch::set_gs_base(arch::nobody()) };
+    // SAFETY: made by `Box`, no longer in the list, GS leads elsewhere.
     drop(unsafe { Box::from_raw(record) });
 }
 
@@ -302,7 +302,7 @@ pub(crate) fn finish(record: *mut Record) {
 /// whose first thread is a zombie has an empty /proc/self.
 pub(crate) fn wait_as_ended(_record: *mut Record) -> ! {
     // SAFETY: the thread hosts nobody any more; its record is never freed.
-    unsafe { arch::set_gs_base(0) };
+    unsafe { arch::set_gs_base(arch::nobody()) };
     let never = std::sync::atomic::AtomicU32::new(0);
     loop {
         sys::futex_wait(&never, 0, None);

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "maps the gate image, reads the kernel's vDSO")]
 
 use crate::abi::{self, GATE_BASE, GATE_END, TABLE, slot};
+use crate::arch::{self, Frame};
 use crate::elf::{self, Header, ProgramHeader};
 use crate::{process, signal, sys};
 use std::ffi::CStr;
@@ -74,7 +75,7 @@ pub(crate) fn fill() {
         slot::DISPATCH,
         process::hooks().dispatch() as *const () as u64,
     );
-    set(slot::CLOSED, 0);
+    set(slot::CLOSED, u64::from(arch::by_calls()) << 32);
     set(slot::VERSION, u64::from(abi::VERSION));
     set(slot::HELD_SIGNAL, signal::held_signal as *const () as u64);
 }
@@ -87,6 +88,19 @@ pub fn set_closed(closed: bool) {
     word.store(u32::from(closed), SeqCst);
     if !closed {
         sys::futex_wake(word);
+    }
+}
+
+/// A thread that was interrupted where the gate changes to its host's FS begins that
+/// anew: its registers hold what the next process knows nothing of. Called for frames
+/// on which a thread parks or a handler runs.
+pub(crate) fn begin_anew(frame: &mut Frame) {
+    let offset = frame.rip.wrapping_sub(abi::GATE_ENTRY);
+    // SAFETY: in the gate image, which is mapped wherever there are such frames.
+    let descents = unsafe { &*(abi::DESCENTS as *const [[u32; 2]; 2]) };
+    let mut descents = descents.iter().map(|d| d.map(u64::from));
+    if let Some([begin, _]) = descents.find(|[begin, end]| (begin..end).contains(&&offset)) {
+        frame.rip = abi::GATE_ENTRY + begin;
     }
 }
 
@@ -163,4 +177,27 @@ unsafe fn lookup(bias: u64, dynamic: u64, found: &mut [u64; 5]) {
 unsafe extern "C" fn fallback<const NR: i64>(a: u64, b: u64, c: u64) -> i64 {
     // SAFETY: the application's call with its own arguments.
     unsafe { sys::call(NR, [a, b, c, 0, 0, 0]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_way_down_begins_anew() {
+        map().expect("a place for the gate");
+        let after = |offset: u64| {
+            let mut frame = Frame::start(abi::GATE_ENTRY.wrapping_add(offset), 0, 0);
+            begin_anew(&mut frame);
+            frame.rip.wrapping_sub(abi::GATE_ENTRY)
+        };
+        // SAFETY: in the image that was just mapped.
+        let descents = unsafe { *(abi::DESCENTS as *const [[u32; 2]; 2]) };
+        for [begin, end] in descents.map(|d| d.map(u64::from)) {
+            assert!(begin < end && end < abi::REISSUE - abi::GATE_ENTRY);
+            assert!((begin..end).all(|offset| after(offset) == begin));
+            assert_eq!([after(begin - 1), after(end)], [begin - 1, end]);
+        }
+        assert_eq!([after(0), after(u64::MAX)], [0, u64::MAX]);
+    }
 }

@@ -1,6 +1,8 @@
 //! Real programs in the upper half, hosted by `examples/host`: natively, under
 //! launch, while they are parked again and again, and across restarts.
 
+use std::cell::Cell;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -40,9 +42,15 @@ fn compile(source: &str, flags: &[&str]) -> PathBuf {
     output
 }
 
+thread_local! {
+    /// What this test's programs are told about FSGSBASE.
+    static FSGSBASE: Cell<&'static str> = const { Cell::new("") };
+}
+
 fn run(command: &mut Command) -> Output {
     command
         .env("GUEST", "yes")
+        .env(upper_half::FSGSBASE_VARIABLE, FSGSBASE.get())
         .output()
         .expect("the command runs")
 }
@@ -152,6 +160,68 @@ fn the_gate_is_called_from_threads_and_handlers() {
         let output = launch(options, &[name(&guest)]);
         assert!(output.status.success(), "{}", text(&output));
     }
+}
+
+/// Saves the program when a handler has interrupted it before this instruction of the
+/// gate, and restores it: false when the gate has no such instruction.
+fn restarted_at(step: usize, guest: &Path) -> bool {
+    let (image, go) = (folder().join("gates.image"), folder().join("go"));
+    let (image, go) = (name(&image), name(&go));
+    let _ = std::fs::remove_file(go);
+    let save = ["--save", image, "--after", "40"];
+    let mut output = launch(&save, &[name(guest), &step.to_string(), go]);
+    while output.status.code() == Some(85) && output.stdout.is_empty() {
+        output = run(Command::new(host()).args(save).args(["--restore", image]));
+    }
+    if output.status.signal() == Some(libc::SIGTRAP) {
+        return false;
+    }
+    assert_eq!(output.status.code(), Some(85), "{step}: {}", text(&output));
+    std::fs::write(go, "").expect("the file that it waits for");
+    let output = run(Command::new(host()).args(["--restore", image]));
+    assert_eq!(
+        text(&output),
+        "failures: 0\nexit status: 0",
+        "instruction {step}"
+    );
+    true
+}
+
+#[test]
+fn a_thread_may_be_anywhere_in_the_gate_when_it_is_saved() {
+    let guest = compile("gates.c", &[]);
+    for fsgsbase in ["", "off"] {
+        FSGSBASE.set(fsgsbase);
+        let steps = (0..).take_while(|step| restarted_at(*step, &guest)).count();
+        assert!(steps > 5, "{steps} instructions of the gate");
+    }
+}
+
+#[test]
+fn system_calls_take_the_place_of_instructions() {
+    FSGSBASE.set("off");
+    for flags in [&[][..], &["-static"]] {
+        same_as_native(&[name(&compile("hello.c", flags)), "7"], Some("500"));
+    }
+    same_as_native(&[name(&compile("once.c", &[]))], Some("3000"));
+    same_as_native(&[name(&compile("children.c", &[]))], Some("3000"));
+    let output = launch(&["--park", "2000"], &[name(&compile("gate.c", &[]))]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn nobody_is_told_of_the_instructions() {
+    let show = ["/bin/sh", "-c", "LD_SHOW_AUXV=1 exec /bin/true"];
+    let text = text(&launch(&[], &show));
+    let line = text.lines().rfind(|l| l.starts_with("AT_HWCAP2"));
+    let value = line.and_then(|l| l.split_ascii_whitespace().last());
+    let digits = value.unwrap_or_else(|| panic!("{text}"));
+    let digits = digits.trim_start_matches("0x");
+    assert_eq!(
+        u64::from_str_radix(digits, 16).map(|v| v & 2),
+        Ok(0),
+        "{text}"
+    );
 }
 
 /// Natively, then saved and restored again and again, with the same result.

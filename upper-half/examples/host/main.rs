@@ -193,6 +193,10 @@ pub unsafe extern "C" fn main(argc: i32, argv: *const *const libc::c_char) -> i3
         unsafe { CStr::from_ptr(*argv.add(i)) }.to_bytes().to_vec()
     };
     let args: Vec<Vec<u8>> = (0..argc as usize).map(argument).collect();
+    if let Err(error) = upper_half::prepare() {
+        eprintln!("host: {error}");
+        return 125;
+    }
     let (mut inherited, mut path, mut rest) = (None, None, Vec::new());
     let (mut save, mut after, mut restore) = (None, 100, None::<String>);
     let mut i = 1;

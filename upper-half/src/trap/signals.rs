@@ -9,7 +9,7 @@ use crate::abi::is_upper;
 use crate::record::{MASK_RESTORE, REWOUND, TRANSLATE};
 use crate::signal::{OURS, bit};
 use crate::sys::{self, KernelAction, SigInfo};
-use crate::{after, ids, rewind};
+use crate::{after, ids, rewind, vdso};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 const EFAULT: i32 = libc::EFAULT;
@@ -120,11 +120,12 @@ pub(super) fn pending(t: &mut Trap<'_>) -> Outcome {
 /// information, rdx the interrupted frame.
 pub(super) fn wrapper(t: &mut Trap<'_>) -> Outcome {
     let [signal, info, frame, ..] = t.args;
+    // SAFETY: the wrapper passes what the kernel built on this thread's stack.
+    let frame = unsafe { &mut *(frame as *mut crate::arch::Frame) };
+    vdso::begin_anew(frame);
     let attention = t.record.attention.load(Relaxed);
     if attention & REWOUND != 0 {
         t.record.attention.fetch_and(!REWOUND, SeqCst);
-        // SAFETY: the wrapper passes what the kernel built on this thread's stack.
-        let frame = unsafe { &mut *(frame as *mut crate::arch::Frame) };
         rewind::undo_for_signal(t.record, frame, signal as i32);
     }
     if attention & TRANSLATE != 0 {

@@ -9,7 +9,7 @@
 //! ```
 #![allow(unsafe_code, reason = "changing stack and FS needs assembly")]
 
-use super::Frame;
+use super::{Frame, segments};
 use crate::abi;
 use crate::record::Record;
 use std::arch::naked_asm;
@@ -28,13 +28,15 @@ pub(crate) unsafe extern "C" fn enter(record: *mut Record, frame: *const Frame, 
         "lea rax, [rsp - 128]",
         "and rax, -64",
         "mov [rdi + {lower_sp}], rax",
-        "wrfsbase rdx",
+        "mov rax, rdx",
+        "call {set_fs}",
         "mov rsp, rsi",
         "mov eax, 15",
         "syscall",
         "ud2",
         exit_sp = const offset_of!(Record, exit_sp),
         lower_sp = const offset_of!(Record, lower_sp),
+        set_fs = sym segments::set_fs,
     )
 }
 
@@ -45,11 +47,13 @@ pub(crate) unsafe extern "C" fn enter(record: *mut Record, frame: *const Frame, 
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn enter_again(frame: *const Frame, fs: u64) -> ! {
     naked_asm!(
-        "wrfsbase rsi",
+        "mov rax, rsi",
+        "call {set_fs}",
         "mov rsp, rdi",
         "mov eax, 15",
         "syscall",
-        "ud2"
+        "ud2",
+        set_fs = sym segments::set_fs,
     )
 }
 
@@ -68,12 +72,14 @@ pub(crate) unsafe extern "C" fn enter_borrowed(
         "lea rax, [rsp - 128]",
         "and rax, -64",
         "mov [rdi + {lower_sp}], rax",
-        "wrfsbase rdx",
+        "mov rax, rdx",
+        "call {set_fs}",
         "mov rsp, rsi",
         "mov eax, 15",
         "syscall",
         "ud2",
         lower_sp = const offset_of!(Record, lower_sp),
+        set_fs = sym segments::set_fs,
     )
 }
 
@@ -95,24 +101,29 @@ pub(crate) unsafe extern "C" fn leave(record: *mut Record) -> ! {
 /// in it finds room 64 KiB further down the same stack.
 ///
 /// # Safety
-/// GS base is a record; `f` uses no TLS; signals other than SIGSYS are blocked.
+/// GS base is a record that knows its host's FS; `f` uses no TLS; signals other
+/// than SIGSYS are blocked.
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn with_zero_fs(f: extern "C" fn(i64) -> i64, argument: i64) -> i64 {
     naked_asm!(
         "push rbx",
-        "rdfsbase rbx",
         "lea rax, [rsp - 65536]",
         "and rax, -64",
         "mov gs:[{lower_sp}], rax",
-        "mov rax, rdi",
+        "mov r8, rdi",
         "mov rdi, rsi",
-        "xor ecx, ecx",
-        "wrfsbase rcx",
-        "call rax",
-        "wrfsbase rbx",
+        "xor eax, eax",
+        "call {set_fs}",
+        "call r8",
+        "mov rbx, rax",
+        "mov rax, gs:[{lower_fs}]",
+        "call {set_fs}",
+        "mov rax, rbx",
         "pop rbx",
         "ret",
         lower_sp = const offset_of!(Record, lower_sp),
+        lower_fs = const offset_of!(Record, lower_fs),
+        set_fs = sym segments::set_fs,
     )
 }
 
@@ -122,25 +133,29 @@ pub(crate) unsafe extern "C" fn on_sigsys() {
     naked_asm!(
         "cmp dword ptr [rsi + 8], 1", // SYS_SECCOMP; else someone sent it
         "jne 2f",
-        "rdgsbase rax",
-        "test rax, rax",
-        "jz 2f",
-        "rdfsbase rcx",
-        "mov rax, gs:[{lower_fs}]",
-        "cmp rax, rcx",
+        "cmp qword ptr gs:[{me}], 0",
+        "je 2f",
+        "call {get_fs}",
+        "cmp rax, gs:[{lower_fs}]",
         "je 2f",
         "push rbx",
         "mov rbx, rsp",
-        "wrfsbase rax",
+        "mov r8, rax",
+        "mov rax, gs:[{lower_fs}]",
+        "call {set_fs}",
+        "mov rcx, r8",
         "mov rsp, gs:[{lower_sp}]",
         "call {trap}",
-        "wrfsbase rax",
+        "call {set_fs}",
         "mov rsp, rbx",
         "pop rbx",
         "ret",
         "2: jmp {stray}",
+        me = const offset_of!(Record, me),
         lower_fs = const offset_of!(Record, lower_fs),
         lower_sp = const offset_of!(Record, lower_sp),
+        get_fs = sym segments::get_fs,
+        set_fs = sym segments::set_fs,
         trap = sym crate::trap::on_trap,
         stray = sym crate::signal::stray_sigsys,
     )
@@ -153,32 +168,36 @@ pub(crate) unsafe extern "C" fn on_park_signal() {
         "movabs r8, {cookie}",
         "cmp r8, [rsi + 24]",
         "jne 4f",
-        "rdgsbase rax",
-        "test rax, rax",
-        "jz 3f",
-        "rdfsbase rcx",
-        "mov rax, gs:[{lower_fs}]",
-        "cmp rax, rcx",
+        "cmp qword ptr gs:[{me}], 0",
         "je 3f",
-        "mov r8d, [rdx + 172]",
-        "test r8d, r8d",
+        "call {get_fs}",
+        "cmp rax, gs:[{lower_fs}]",
+        "je 3f",
+        "mov ecx, [rdx + 172]",
+        "test ecx, ecx",
         "jz 2f",
-        "sub r8d, {window_lo}",
-        "cmp r8d, {window_size}",
+        "sub ecx, {window_lo}",
+        "cmp ecx, {window_size}",
         "jae 3f",
         "2: push rbx",
         "mov rbx, rsp",
-        "wrfsbase rax",
+        "mov r8, rax",
+        "mov rax, gs:[{lower_fs}]",
+        "call {set_fs}",
+        "mov rcx, r8",
         "mov rsp, gs:[{lower_sp}]",
         "call {park}",
-        "wrfsbase rax",
+        "call {set_fs}",
         "mov rsp, rbx",
         "pop rbx",
         "3: ret",
         "4: jmp {foreign}",
         cookie = const abi::PARK_COOKIE,
+        me = const offset_of!(Record, me),
         lower_fs = const offset_of!(Record, lower_fs),
         lower_sp = const offset_of!(Record, lower_sp),
+        get_fs = sym segments::get_fs,
+        set_fs = sym segments::set_fs,
         window_lo = const abi::W_LO >> 32,
         window_size = const (abi::W_HI - abi::W_LO) >> 32,
         park = sym crate::park::on_park_signal,

@@ -1,9 +1,6 @@
-//! The `syscall` instruction and the segment bases. No errno, no TLS: usable
-//! with the application's FS in place.
-#![allow(
-    unsafe_code,
-    reason = "system calls and FSGSBASE instructions are assembly"
-)]
+//! The `syscall` instruction, and what the processor tells. No errno, no TLS:
+//! usable with the application's FS in place.
+#![allow(unsafe_code, reason = "system calls are assembly")]
 
 use std::arch::asm;
 
@@ -20,31 +17,6 @@ pub(crate) unsafe fn syscall6(nr: i64, args: [u64; 6]) -> i64 {
             lateout("rcx") _, lateout("r11") _, options(nostack));
     }
     result
-}
-
-/// The FS base.
-pub(crate) fn fs_base() -> u64 {
-    let value;
-    // SAFETY: FSGSBASE was found before any program was started.
-    unsafe { asm!("rdfsbase {}", out(reg) value, options(nomem, nostack, preserves_flags)) };
-    value
-}
-
-/// The GS base.
-pub(crate) fn gs_base() -> u64 {
-    let value;
-    // SAFETY: as for `fs_base`.
-    unsafe { asm!("rdgsbase {}", out(reg) value, options(nomem, nostack, preserves_flags)) };
-    value
-}
-
-/// Sets the GS base.
-///
-/// # Safety
-/// `value` is zero or the address of this thread's `Record`.
-pub(crate) unsafe fn set_gs_base(value: u64) {
-    // SAFETY: the lower half's code never uses GS.
-    unsafe { asm!("wrgsbase {}", in(reg) value, options(nostack, preserves_flags)) };
 }
 
 /// The time stamp counter.

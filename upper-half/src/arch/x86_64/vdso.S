@@ -7,10 +7,14 @@
  *
  *   +0x1000  vDSO functions        +0x1a00  signal wrapper
  *   +0x1400  gate                  +0x1c00  probe
- *   +0x1800  exempt system call    +0x3000  table page (RW)
+ *   +0x1800  exempt system call    +0x1d00  where the gate begins anew
+ *                                  +0x3000  table page (RW)
  *
- * %gs is zero on threads that host no upper thread.
+ * %gs:0 is the record's own address, zero on threads that host no upper thread.
+ * Where user programs may not change FS by instructions (the table says so), it
+ * is done by arch_prctl.
  */
+#define ME         0
 #define LOWER_FS   8
 #define LOWER_SP  16
 #define UPPER_FS  24
@@ -24,6 +28,16 @@
 
 #define NR_PENDING 0x17700001
 #define NR_SIGNAL  0x17700002
+
+#define NR_ARCH_PRCTL 158
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+
+/* Slots of the table */
+#define DISPATCH table+8*8(%rip)
+#define CLOSED   table+8*9(%rip)	/* 4 bytes */
+#define BY_CALLS table+8*9+4(%rip)	/* 4 bytes */
+#define CLOSED_OR_BY_CALLS table+8*9(%rip)
 
 /* struct ucontext: interrupted rsp and rip */
 #define UC_RSP 160
@@ -77,11 +91,14 @@ attend:
 
 /* u64 gate(u32 call_id, u64 *args). FS is the mark of who runs: it changes
  * first on the way down and last on the way up, so that a signal handler of
- * the application never runs with lower frames beneath it. */
+ * the application never runs with lower frames beneath it. What stands between
+ * `descent` and `below` begins anew when it was interrupted: another process
+ * may go on with it. */
 	.org	0x400
 	.globl	gpuckpt_gate
 	.type	gpuckpt_gate, @function
 gpuckpt_gate:
+gate:
 	.cfi_startproc
 	endbr64
 	push	%rbp
@@ -89,36 +106,72 @@ gpuckpt_gate:
 	.cfi_offset %rbp, -16
 	mov	%rsp, %rbp
 	.cfi_def_cfa_register %rbp
-	cmpl	$0, table+8*9(%rip)
+descent:
+	cmpq	$0, CLOSED_OR_BY_CALLS
 	jne	3f
 1:	rdfsbase %rax
 	mov	%rax, %gs:UPPER_FS
 	mov	%gs:LOWER_FS, %rax
 	wrfsbase %rax
-	mov	%gs:LOWER_SP, %rsp
-	call	*table+8*8(%rip)
+below:	mov	%gs:LOWER_SP, %rsp
+	call	*DISPATCH
 	mov	%gs:UPPER_FS, %rcx
 	mov	%rbp, %rsp
 	wrfsbase %rcx
-	cmpq	$0, %gs:PENDING
+2:	cmpq	$0, %gs:PENDING
 	pop	%rbp
 	jne	attend
 	ret
-3:	test	%edi, %edi		/* internal calls pass a closed gate */
-	js	1b
+3:	cmpl	$0, CLOSED
+	je	by_calls
+	test	%edi, %edi		/* internal calls pass a closed gate */
+	js	5f
 	push	%rdi
 	push	%rsi
-4:	lea	table+8*9(%rip), %rdi
+4:	lea	CLOSED, %rdi
 	mov	$128, %esi		/* FUTEX_WAIT | FUTEX_PRIVATE_FLAG */
 	mov	$1, %edx
 	xor	%r10d, %r10d
 	mov	$202, %eax
 	syscall
-	cmpl	$0, table+8*9(%rip)
+	cmpl	$0, CLOSED
 	jne	4b
 	pop	%rsi
 	pop	%rdi
-	jmp	1b
+	jmp	descent
+5:	cmpl	$0, BY_CALLS
+	je	1b
+/* A system call leaves %r8 and %r9 alone. */
+by_calls:
+	mov	%rdi, %r8
+	mov	%rsi, %r9
+descent_by_calls:
+	mov	%fs:0, %rax		/* the base itself, in nearly every program */
+	cmp	%gs:UPPER_FS, %rax
+	je	6f
+	mov	$ARCH_GET_FS, %edi
+	mov	%gs:ME, %rsi
+	add	$UPPER_FS, %rsi
+	mov	$NR_ARCH_PRCTL, %eax
+	syscall
+6:	mov	$ARCH_SET_FS, %edi
+	mov	%gs:LOWER_FS, %rsi
+	mov	$NR_ARCH_PRCTL, %eax
+	syscall
+below_by_calls:
+	mov	%r8, %rdi
+	mov	%r9, %rsi
+	mov	%gs:LOWER_SP, %rsp
+	call	*DISPATCH
+	mov	%rax, %r8
+	mov	%rbp, %rsp
+	mov	$ARCH_SET_FS, %edi
+	mov	%gs:UPPER_FS, %rsi
+	mov	$NR_ARCH_PRCTL, %eax
+	syscall
+	mov	%r8, %rax
+	jmp	2b
+gate_end:
 	.cfi_endproc
 	.size	gpuckpt_gate, .-gpuckpt_gate
 
@@ -161,11 +214,12 @@ gpuckpt_reissue:
 	.type	gpuckpt_signal, @function
 gpuckpt_signal:
 	endbr64
-	rdgsbase %rax
-	test	%rax, %rax
-	jz	4f
+	cmpq	$0, %gs:ME
+	je	4f
+	cmpl	$0, BY_CALLS
+	jne	5f
 	rdfsbase %rcx
-	cmp	%gs:LOWER_FS, %rcx
+6:	cmp	%gs:LOWER_FS, %rcx
 	je	4f
 	mov	UC_RIP+4(%rdx), %eax
 	test	%eax, %eax		/* below 4 GiB: a non-PIE program */
@@ -186,13 +240,29 @@ gpuckpt_signal:
 	incq	%gs:DELIVERED
 	cmpq	$0, %gs:ATTENTION
 	jne	3f
+	mov	UC_RIP(%rdx), %rax
+	lea	gate(%rip), %rcx
+	sub	%rcx, %rax
+	cmp	$(gate_end - gate), %rax
+	jb	3f
 2:	mov	%gs:HANDLERS, %rax
 	mov	(%rax,%rdi,8), %rax
 	jmp	*%rax
-3:	mov	$NR_SIGNAL, %eax	/* rewound call or ids to translate */
+3:	mov	$NR_SIGNAL, %eax	/* rewound call, ids to translate, or in the gate */
 	syscall
 	jmp	2b
 4:	jmp	*table+8*11(%rip)	/* in lower code, or a thread that hosts nobody */
+5:	push	%rdi
+	push	%rsi
+	push	%rax
+	mov	$ARCH_GET_FS, %edi
+	mov	%rsp, %rsi
+	mov	$NR_ARCH_PRCTL, %eax
+	syscall
+	pop	%rcx
+	pop	%rsi
+	pop	%rdi
+	jmp	6b
 	.size	gpuckpt_signal, .-gpuckpt_signal
 
 /* i64 probe(nr): a system call from the window. */
@@ -204,6 +274,11 @@ gpuckpt_probe:
 	syscall
 	ret
 	.size	gpuckpt_probe, .-gpuckpt_probe
+
+/* The code of the gate that begins anew: see DESCENTS (src/abi.rs). */
+	.org	0xd00
+	.long	descent - gate, below - gate
+	.long	descent_by_calls - gate, below_by_calls - gate
 
 	.section .table, "aw", @progbits
 	.balign	4096
