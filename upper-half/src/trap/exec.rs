@@ -22,7 +22,7 @@ pub(super) fn execve(t: &mut Trap<'_>) -> Outcome {
     if path.is_empty() {
         return error(libc::ENOENT);
     }
-    run(t, path, argv, env)
+    run(t, or_own_program(path), argv, env)
 }
 
 pub(super) fn execveat(t: &mut Trap<'_>) -> Outcome {
@@ -33,7 +33,7 @@ pub(super) fn execveat(t: &mut Trap<'_>) -> Outcome {
     };
     let fd = fd as i32;
     let path = match path.as_slice() {
-        [b'/', ..] => path.to_vec(),
+        [b'/', ..] => or_own_program(path),
         _ if fd == libc::AT_FDCWD && !path.is_empty() => path.to_vec(),
         [] if flags & libc::AT_EMPTY_PATH as u64 == 0 => return error(libc::ENOENT),
         _ => match base_of(fd) {
@@ -55,6 +55,16 @@ const LONGEST: usize = 128 << 10;
 
 fn read_path(address: u64) -> Result<Vec<u8>, i32> {
     sys::read_string(address, libc::PATH_MAX as usize, libc::ENAMETOOLONG)
+}
+
+/// A program that starts itself again by /proc/self/exe means its own file, and the
+/// kernel would start the lower half's.
+fn or_own_program(path: Vec<u8>) -> Vec<u8> {
+    if super::files::is_own_exe(&path) {
+        process::image().path.clone()
+    } else {
+        path
+    }
 }
 
 /// The path of a descriptor; one without a name stays a /proc path.

@@ -32,7 +32,7 @@ pub(super) fn readlink(t: &mut Trap<'_>) -> Outcome {
 }
 
 /// True for the names under which a process finds its own executable.
-fn is_own_exe(path: &[u8]) -> bool {
+pub(super) fn is_own_exe(path: &[u8]) -> bool {
     let Some(rest) = path.strip_prefix(b"/proc/") else {
         return false;
     };

@@ -21,14 +21,19 @@ static void expect_signal(int signal, void (*die)(void))
 static void die_term(void) { raise(SIGTERM); }
 static void die_fault(void) { *(volatile int *)0 = 1; }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	(void)argv;
+	if (argc == 2) /* started again by itself */
+		return 42;
 	for (int i = 0; i < 15; i++) {
-		char *argv[] = {"true", NULL}, line[100] = "";
+		char *argv[] = {"true", NULL}, *again[] = {"again", "once", NULL}, line[100] = "";
 		int status;
 		pid_t child;
 		CHECK(posix_spawn(&child, "/bin/true", NULL, NULL, argv, environ) == 0);
 		CHECK(waitpid(child, &status, 0) == child && status == 0);
+		CHECK(posix_spawn(&child, "/proc/self/exe", NULL, NULL, again, environ) == 0);
+		CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 42);
 		CHECK(posix_spawn(&child, "/nonexistent", NULL, NULL, argv, environ) == ENOENT);
 		CHECK(posix_spawn(&child, "/etc/passwd", NULL, NULL, argv, environ) == EACCES);
 
