@@ -48,6 +48,8 @@ pub(crate) struct ParkSlot {
     pub(crate) name: [u8; 16],
     /// `PR_GET_TIMERSLACK`, in nanoseconds.
     pub(crate) timer_slack: u64,
+    /// `PR_GET_PDEATHSIG`: 0 is none.
+    pub(crate) parent_death: i32,
     /// Signals that were pending for the thread.
     pub(crate) private: Vec<SigInfo>,
     /// Signals for the process that this thread queues again as it resumes.
@@ -372,6 +374,7 @@ unsafe fn park_at(
             interrupted,
             name: name(),
             timer_slack: timer_slack(),
+            parent_death: parent_death_signal(),
             private: Vec::new(),
             shared: Vec::new(),
         };
@@ -457,6 +460,23 @@ fn timer_slack() -> u64 {
         )
     };
     answer.max(0) as u64
+}
+
+fn parent_death_signal() -> i32 {
+    let mut signal = 0i32;
+    // SAFETY: the call writes one int.
+    unsafe {
+        let args = [
+            libc::PR_GET_PDEATHSIG as u64,
+            &raw mut signal as u64,
+            0,
+            0,
+            0,
+            0,
+        ];
+        sys::call(libc::SYS_prctl, args);
+    }
+    signal
 }
 
 fn name() -> [u8; 16] {

@@ -30,6 +30,7 @@ pub struct ThreadState {
     pub frame: u64,
     fs: u64,
     timer_slack: u64,
+    parent_death: i32,
     clear_tid: u64,
     robust: [u64; 2],
     mask_bits: u64,
@@ -137,6 +138,7 @@ fn thread_state(record: &Record) -> ThreadState {
         frame: slot.frame,
         fs: slot.fs,
         timer_slack: slot.timer_slack,
+        parent_death: slot.parent_death,
         clear_tid: record.clear_tid.load(Relaxed),
         robust: [
             record.robust_head.load(Relaxed),
@@ -251,6 +253,7 @@ pub fn restore(
         frame: 0,
         fs: 0,
         timer_slack: 0,
+        parent_death: 0,
         clear_tid: 0,
         robust: [0; 2],
         mask_bits: 0,
@@ -353,6 +356,11 @@ fn adopt(record: &Record, thread: &ThreadState, on_host: fn(i32)) {
                 0,
             ];
             sys::call(libc::SYS_prctl, slack);
+        }
+        if thread.parent_death != 0 {
+            let signal = thread.parent_death as u64;
+            let set = [libc::PR_SET_PDEATHSIG as u64, signal, 0, 0, 0, 0];
+            sys::call(libc::SYS_prctl, set);
         }
         if thread.robust[0] != 0 {
             let (mut host, mut length) = (0u64, 0u64);

@@ -40,6 +40,7 @@ int main(int argc, char **argv)
     struct rlimit core = {0, 0};
     REQUIRE(setrlimit(RLIMIT_CORE, &core) == 0, "setrlimit");
     REQUIRE(prctl(PR_SET_NAME, "main name") == 0 && prctl(PR_SET_TIMERSLACK, 123456ul) == 0, "prctl");
+    REQUIRE(prctl(PR_SET_PDEATHSIG, SIGURG) == 0, "prctl");
     errno = 0;
     REQUIRE(nice(3) != -1 || errno == 0, "nice");
     int niceness = getpriority(PRIO_PROCESS, 0);
@@ -72,6 +73,8 @@ int main(int argc, char **argv)
         REQUIRE(getrlimit(RLIMIT_CORE, &seen) == 0 && seen.rlim_cur == 0, "core limit");
         REQUIRE(prctl(PR_GET_NAME, name) == 0 && strcmp(name, "main name") == 0, "name %s", name);
         REQUIRE(prctl(PR_GET_TIMERSLACK) == 123456, "timer slack %d", prctl(PR_GET_TIMERSLACK));
+        int death = 0;
+        REQUIRE(prctl(PR_GET_PDEATHSIG, &death) == 0 && death == SIGURG, "the signal of the parent's death is %d", death);
         REQUIRE(getpriority(PRIO_PROCESS, 0) == niceness, "nice");
         REQUIRE(sigaction(SIGUSR1, NULL, &old) == 0 && old.sa_sigaction == handler &&
                     (old.sa_flags & (SA_SIGINFO | SA_NODEFER | SA_RESTART | SA_ONSTACK | (int)SA_RESETHAND)) ==
