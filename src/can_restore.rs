@@ -83,7 +83,7 @@ fn reasons(image: &ImageReader) -> Result<Vec<Refusal>> {
     };
     reasons.extend(memory::check(image).map_err(|error| unreadable(error.to_string()))?);
     let table: FdTable = image
-        .get_bincode(fds::SECTION, SectionKind::FDS, fds::VERSION)
+        .get_bincode_of(fds::SECTION, SectionKind::FDS, fds::VERSION)
         .map_err(|error| unreadable(error.to_string()))?;
     reasons.extend(fds::check_restore(&table, rule(facts.options.files)));
     Ok(reasons)

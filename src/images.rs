@@ -129,7 +129,7 @@ pub(crate) fn facts(image: &ImageReader) -> Result<JobFacts> {
 /// The first number above all descriptors of the application in an image.
 pub(crate) fn above_descriptors(image: &ImageReader) -> Result<Option<i32>> {
     let table: fds::FdTable = image
-        .get_bincode(fds::SECTION, SectionKind::FDS, fds::VERSION)
+        .get_bincode_of(fds::SECTION, SectionKind::FDS, fds::VERSION)
         .map_err(|error| unreadable(&error))?;
     let highest = table.descriptors.iter().map(|d| d.number).max();
     Ok(highest.map(|number| number.saturating_add(1)))

@@ -35,6 +35,7 @@ proofs!(
     altstack,
     itimers,
     pipes,
+    channels,
     files,
     descriptors,
     numbers,

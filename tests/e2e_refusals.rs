@@ -77,8 +77,8 @@ fn socket() {
 }
 
 #[test]
-fn socket_pair() {
-    refused("socketpair", &["socket"]);
+fn socket_with_a_name() {
+    refused("listener", &["sockets with a name"]);
 }
 
 #[test]

@@ -22,9 +22,9 @@ use transparent_core::{Range, Refusal, attributes, fds, memory};
 /// Names and versions of the sections that this crate puts into an image.
 pub(crate) mod sections {
     /// `upper_half::UpperState`.
-    pub(crate) const UPPER: (&str, u32) = ("upper", 2);
+    pub(crate) const UPPER: (&str, u32) = ("upper", 3);
     /// `transparent_core::fds::FdTable`.
-    pub(crate) const FDS: (&str, u32) = ("fds", 1);
+    pub(crate) const FDS: (&str, u32) = ("fds", 2);
     /// `transparent_core::attributes::Attributes`.
     pub(crate) const ATTRIBUTES: (&str, u32) = ("attributes", 1);
     /// How the threads are scheduled.

@@ -61,7 +61,7 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
         image.get_bincode_of(sections::UPPER.0, SectionKind::UPPER, sections::UPPER.1)?;
     scheduling::load(&image)?;
     let table: fds::FdTable =
-        image.get_bincode(sections::FDS.0, SectionKind::FDS, sections::FDS.1)?;
+        image.get_bincode_of(sections::FDS.0, SectionKind::FDS, sections::FDS.1)?;
     let attributes: attributes::Attributes = image.get_bincode(
         sections::ATTRIBUTES.0,
         SectionKind::ATTRIBUTES,

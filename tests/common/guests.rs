@@ -164,6 +164,7 @@ pub(crate) const GUESTS: &[Guest] = &[
     host("altstack", "host/altstack.c", C, 2500),
     host("itimers", "host/itimers.c", C, 150),
     host("pipes", "host/pipes.c", C, 4000),
+    host("channels", "host/channels.c", C, 500),
     in_folder(host("files", "host/files.c", C, 800)),
     in_folder(host("mmaps", "host/mmaps.c", C, 350)),
     in_folder(host("attributes", "host/attributes.c", C, 400)),

@@ -249,3 +249,42 @@ pub(crate) fn posix_timer() {
     };
     assert_eq!(made, 0);
 }
+
+/// Sends the byte `d` and a descriptor with it.
+pub(crate) fn send_descriptor(through: i32, fd: i32) {
+    let mut byte = *b"d";
+    let mut piece = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    let mut control = [0_u64; 3];
+    // SAFETY: the control buffer has room for a header and one descriptor, and all that
+    // the message names lives across the call.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut piece;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        let header = libc::CMSG_FIRSTHDR(&message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(4) as usize;
+        libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd);
+        assert_eq!(libc::sendmsg(through, &message, 0), 1);
+    }
+}
+
+/// Blocks a signal and sends it to this process.
+pub(crate) fn block_and_queue(signal: i32) {
+    // SAFETY: plain integers, and a set that lives across the call.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&mut set, signal);
+        assert_eq!(
+            libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()),
+            0
+        );
+        assert_eq!(libc::raise(signal), 0);
+    }
+}

@@ -1,7 +1,7 @@
 //! Saves the program's descriptors and puts them back at their numbers.
 //!
 //! - [`check`] says what cannot be saved, while the program runs.
-//! - [`capture`] takes the table, with the program parked: what is in pipes, counts
+//! - [`capture`] takes the table, with the program parked: what is in pipes and sockets, counts
 //!   of eventfds, sets of epolls, remaining times of timers, positions.
 //! - [`check_restore`] and [`restore`] are the other half, in the fresh process,
 //!   before a driver opens anything.
@@ -24,6 +24,8 @@ mod look;
 mod pipe;
 mod regular;
 mod restore;
+mod signalfd;
+mod socketpair;
 mod standard;
 mod survey;
 mod terminal;
@@ -40,6 +42,8 @@ pub use look::room;
 pub use pipe::Pipe;
 pub use regular::{FilesRule, Regular};
 pub use restore::{Note, RestoreError, check_restore, rearm_timers, restore, settle};
+pub use signalfd::Signalfd;
+pub use socketpair::{End, SocketPair};
 pub use standard::{Standard, StandardStreams};
 pub use terminal::{Modes, Terminal};
 pub use timerfd::Timerfd;
@@ -49,8 +53,8 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the section that holds the [`FdTable`].
 pub const SECTION: &str = "fds";
-/// Version of the section.
-pub const VERSION: u32 = 1;
+/// Version of the section; images with another one are of another layout.
+pub const VERSION: u32 = 2;
 
 /// The section `fds`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +63,8 @@ pub struct FdTable {
     pub files: Vec<OpenFile>,
     /// Pipes that [`Kind::Pipe`] names by their place.
     pub pipes: Vec<pipe::Pipe>,
+    /// Pairs of sockets that [`Kind::Socket`] names by their place.
+    pub pairs: Vec<socketpair::SocketPair>,
     /// Descriptors, by number.
     pub descriptors: Vec<Descriptor>,
 }
@@ -108,6 +114,10 @@ pub enum Kind {
     Epoll(epoll::Epoll),
     /// A timer.
     Timerfd(timerfd::Timerfd),
+    /// A socket inside the job: place in [`FdTable::pairs`], and which end.
+    Socket(u32, u32),
+    /// A receiver of signals.
+    Signalfd(signalfd::Signalfd),
 }
 
 impl Kind {
@@ -124,6 +134,8 @@ impl Kind {
             Self::Eventfd(_) => "eventfd",
             Self::Epoll(_) => "epoll",
             Self::Timerfd(_) => "timerfd",
+            Self::Socket(..) => "socket",
+            Self::Signalfd(_) => "signalfd",
         }
     }
 }

@@ -83,8 +83,19 @@ impl Regular {
         let put_back = "put the file back as it was at the checkpoint";
         let refuse =
             |why: String, advice: &str| Refusal::new(format!("file {}", self.path), why, advice);
-        let fd = sys::descriptor::open(self.path.as_path(), flags & !OPENING, 0)
-            .map_err(|e| refuse(format!("it cannot be opened: {e}"), put_back))?;
+        let failed = |e| refuse(format!("it cannot be opened: {e}"), put_back);
+        // A named pipe in its place is not to be waited for.
+        let opening = flags & !OPENING | libc::O_NONBLOCK;
+        let fd = sys::descriptor::open(self.path.as_path(), opening, 0).map_err(failed)?;
+        let mode = sys::descriptor::fstat(fd.as_raw_fd())
+            .map_err(failed)?
+            .st_mode;
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            return Err(refuse("it is not a regular file any more".into(), put_back));
+        }
+        if flags & libc::O_NONBLOCK == 0 {
+            sys::descriptor::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags).map_err(failed)?;
+        }
         let now = FileIdentity::of_descriptor(fd.as_raw_fd())
             .map_err(|e| refuse(format!("it cannot be examined: {e}"), put_back))?;
         if !self.written {

@@ -153,6 +153,13 @@ pub fn rearm_timers(table: &FdTable) -> Result<(), RestoreError> {
     Ok(())
 }
 
+/// Objects with several ends, by their place in the table, while ends are opened.
+#[derive(Default)]
+struct Parts {
+    pipes: HashMap<u32, (OwnedFd, OwnedFd)>,
+    sockets: HashMap<u32, [Option<OwnedFd>; 2]>,
+}
+
 /// Every open file of the table, opened again, out of sight.
 struct Made<'a> {
     table: &'a FdTable,
@@ -176,10 +183,10 @@ impl<'a> Made<'a> {
         {
             return Err(RestoreError::Table("a descriptor"));
         }
-        let mut pipes = HashMap::new();
+        let mut parts = Parts::default();
         let mut refused = Vec::new();
         for file in &table.files {
-            match made.open(file, rule, &mut pipes) {
+            match made.open(file, rule, &mut parts) {
                 Ok(fd) => made.files.push(fd),
                 Err(refusal) => {
                     made.files.push(None);
@@ -198,7 +205,7 @@ impl<'a> Made<'a> {
         &self,
         file: &OpenFile,
         rule: FilesRule,
-        pipes: &mut HashMap<u32, (OwnedFd, OwnedFd)>,
+        parts: &mut Parts,
     ) -> Result<Option<OwnedFd>, Refusal> {
         let flags = file.flags;
         let made = |result: io::Result<OwnedFd>| {
@@ -215,10 +222,14 @@ impl<'a> Made<'a> {
             Kind::Device(device) => device.open(flags)?,
             Kind::Standard(_) => return Ok(None),
             Kind::Terminal(terminal) => terminal.open(flags, &self.streams)?,
-            Kind::Pipe(pipe) => made(self.pipe_end(*pipe, flags, pipes))?,
+            Kind::Pipe(pipe) => made(self.pipe_end(*pipe, flags, &mut parts.pipes))?,
             Kind::Eventfd(eventfd) => made(eventfd.make(flags))?,
             Kind::Epoll(_) => made(sys::objects::epoll_create())?,
             Kind::Timerfd(timerfd) => made(timerfd.make(flags))?,
+            Kind::Socket(pair, end) => {
+                made(self.socket_end((*pair, *end), flags, &mut parts.sockets))?
+            }
+            Kind::Signalfd(signalfd) => made(signalfd.make(flags))?,
         };
         Ok(Some(fd))
     }
@@ -245,6 +256,28 @@ impl<'a> Made<'a> {
         if flags & libc::O_DIRECT != 0 {
             sys::descriptor::fcntl(end.as_raw_fd(), libc::F_SETFL, flags)?;
         }
+        Ok(end)
+    }
+
+    /// An end of a pair of sockets, which is made with its first end. Whatever no open
+    /// file of the table takes is closed when all are there.
+    fn socket_end(
+        &self,
+        (pair, end): (u32, u32),
+        flags: i32,
+        pairs: &mut HashMap<u32, [Option<OwnedFd>; 2]>,
+    ) -> io::Result<OwnedFd> {
+        let impossible = || io::Error::from_raw_os_error(libc::EINVAL);
+        let ends = match pairs.entry(pair) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(place) => {
+                let saved = self.table.pairs.get(pair as usize);
+                place.insert(saved.ok_or_else(impossible)?.make()?.map(Some))
+            }
+        };
+        let end = ends.get_mut(end as usize).and_then(Option::take);
+        let end = end.ok_or_else(impossible)?;
+        sys::descriptor::fcntl(end.as_raw_fd(), libc::F_SETFL, flags)?;
         Ok(end)
     }
 

@@ -4,7 +4,7 @@
 use super::look::{Look, open_numbers};
 use super::{
     Descriptor, FdTable, Kind, OpenFile, StandardStreams, device, directory, epoll, eventfd,
-    kernel, pipe, regular, standard, terminal, timerfd,
+    kernel, pipe, regular, signalfd, socketpair, standard, terminal, timerfd,
 };
 use crate::apart::hold;
 use crate::{Refusal, sys};
@@ -52,9 +52,9 @@ pub(super) fn survey(
     };
     let mut table = FdTable::default();
     let mut refused = Vec::new();
-    let mut pipes = HashMap::new();
+    let mut known = Known::default();
     for group in &survey.groups {
-        match survey.take(group, &mut table.pipes, &mut pipes) {
+        match survey.take(group, &mut table, &mut known) {
             Ok(kind) => {
                 let file = table.files.len() as u32;
                 let first = group.first();
@@ -82,13 +82,15 @@ pub(super) fn survey(
     }
 }
 
+/// Objects with several ends, by inode, that an end has led to already.
+#[derive(Default)]
+struct Known {
+    pipes: HashMap<u64, u32>,
+    sockets: HashMap<u64, (u32, u32)>,
+}
+
 impl Survey<'_> {
-    fn take(
-        &self,
-        group: &Group,
-        pipes: &mut Vec<pipe::Pipe>,
-        known: &mut HashMap<u64, u32>,
-    ) -> Result<Kind, Refusal> {
+    fn take(&self, group: &Group, table: &mut FdTable, known: &mut Known) -> Result<Kind, Refusal> {
         let look = group.first();
         if look.flags & libc::O_PATH != 0 {
             return directory::take_path(look).map(Kind::Place);
@@ -111,7 +113,7 @@ impl Survey<'_> {
             libc::S_IFCHR if terminal::is_terminal(look) => terminal::take(group, self),
             libc::S_IFCHR => device::take(look).map(Kind::Device),
             libc::S_IFIFO if look.link.0.starts_with(b"pipe:[") => {
-                pipe::take(group, self, pipes, known)
+                pipe::take(group, self, &mut table.pipes, &mut known.pipes)
             }
             libc::S_IFIFO => standard::or_refuse(
                 group,
@@ -119,12 +121,7 @@ impl Survey<'_> {
                 "a named pipe cannot be saved yet",
                 "use an unnamed pipe",
             ),
-            libc::S_IFSOCK => standard::or_refuse(
-                group,
-                self,
-                "sockets cannot be saved yet",
-                "close it before the checkpoint",
-            ),
+            libc::S_IFSOCK => socketpair::take(group, self, &mut table.pairs, &mut known.sockets),
             _ => Err(look.refuse(
                 "this kind of object is not supported",
                 "close it before the checkpoint",
@@ -137,6 +134,7 @@ impl Survey<'_> {
             b"anon_inode:[eventfd]" => eventfd::take(look, self.stopped).map(Kind::Eventfd),
             b"anon_inode:[eventpoll]" => epoll::take(look, self).map(Kind::Epoll),
             b"anon_inode:[timerfd]" => timerfd::take(look).map(Kind::Timerfd),
+            b"anon_inode:[signalfd]" => signalfd::take(look).map(Kind::Signalfd),
             _ => Err(look.refuse(
                 "this kind of object is not supported",
                 "close it before the checkpoint",

@@ -220,6 +220,9 @@ fn truncation_growth_and_wrong_files_are_found() {
         fs::create_dir(&file).unwrap();
         assert!(fault(&folder).is_some(), "{file:?} as a folder");
         fs::remove_dir(&file).unwrap();
+        crate::testing::make_fifo(&file);
+        assert!(fault(&folder).is_some(), "{file:?} as a named pipe");
+        fs::remove_file(&file).unwrap();
         fs::write(&file, &good).unwrap();
     }
     fs::write(folder.join("extra.section"), b"").unwrap();

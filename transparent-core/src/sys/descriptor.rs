@@ -59,8 +59,11 @@ pub(crate) fn open(path: &Path, flags: i32, mode: libc::mode_t) -> io::Result<Ow
     raise(check_int(fd)?)
 }
 
+/// Opens a file to read. What lies at the path may be a named pipe instead, that nobody
+/// writes to: it is not waited for.
 pub(crate) fn open_read(path: &Path) -> io::Result<File> {
-    open(path, libc::O_RDONLY | libc::O_NOCTTY, 0).map(File::from)
+    let flags = libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
+    open(path, flags, 0).map(File::from)
 }
 
 /// Creates a file that must not exist, mode 0600.

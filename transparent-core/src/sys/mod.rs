@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod objects;
 pub(crate) mod process;
 pub(crate) mod scheduling;
+pub(crate) mod sockets;
 
 use std::io;
 

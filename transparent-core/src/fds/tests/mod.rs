@@ -2,6 +2,7 @@
 //! of its own.
 
 mod outside;
+mod sockets;
 
 use super::*;
 use crate::apart;
@@ -255,6 +256,13 @@ fn a_file_that_was_read_and_changed_is_refused_before_anything_happens() {
         let error = restore(&table, FilesRule::Rollback, &harness.is_ours()).unwrap_err();
         assert!(error.to_string().contains("input"), "{error}");
         assert!(matches!(error, RestoreError::Refused(_)));
+        fs::remove_file(&input).unwrap();
+        crate::testing::make_fifo(&input);
+        let refused = check_restore(&table, FilesRule::Rollback);
+        assert!(
+            refused[0].to_string().contains("not a regular file"),
+            "{refused:?}"
+        );
         assert_eq!(
             fs::read(&out).unwrap(),
             b"later",

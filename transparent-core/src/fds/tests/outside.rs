@@ -95,9 +95,8 @@ fn what_is_not_supported_is_refused_by_name_and_number() {
             harness.close_all();
             assert_eq!(harness.capture(), FdTable::default());
         };
-        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
-        at(20, a, false);
-        at(21, b, false);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        at(20, OwnedFd::from(listener), false);
         refused("descriptor 20 (socket:[", "sockets");
         at(20, crate::testing::memfd("buffer", 10), false);
         refused("/memfd:buffer", "memfd");
@@ -127,7 +126,7 @@ fn what_is_not_supported_is_refused_by_name_and_number() {
             at(20 + i as i32, object, false);
         }
         let all = harness.refused();
-        for name in ["signalfd", "inotify", "pidfd"] {
+        for name in ["inotify", "pidfd"] {
             assert!(all.iter().any(|r| r.contains(name)), "{name}: {all:?}");
         }
         harness.close_all();
@@ -180,6 +179,7 @@ fn a_check_while_descriptors_come_and_go_refuses_nothing() {
 #[test]
 fn a_table_that_contradicts_itself_is_refused() {
     let table = FdTable {
+        pairs: Vec::new(),
         files: vec![OpenFile {
             label: "x".into(),
             flags: 0,
