@@ -441,16 +441,15 @@ impl Arena {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handles::{Handles, Kind, Real};
+    use crate::handles::{Handles, Kind, Numbers, Real};
     use proptest::prelude::*;
 
     const GRANULARITY: u64 = 2 << 20;
 
     fn contexts(n: u64) -> Vec<Virtual> {
-        let handles = Handles::default();
-        (1..=n)
-            .map(|i| handles.insert(Kind::Context, Real::from_driver(i)).unwrap())
-            .collect()
+        let (handles, mut numbers) = (Handles::default(), Numbers::default());
+        let mut insert = |i| handles.insert(&mut numbers, Kind::Context, Real::from_driver(i));
+        (1..=n).map(|i| insert(i).unwrap()).collect()
     }
 
     /// Allocates as `memory.rs` does, with a driver that agrees to everything.

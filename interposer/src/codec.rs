@@ -13,6 +13,19 @@ pub(crate) fn encode<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(),
         .map_err(|error| error.to_string())
 }
 
+/// Appends an unsigned number as bincode writes it: in one byte below 251, else in the fewest of
+/// 2, 4 or 8 bytes, after a byte that says how many.
+#[inline]
+pub(crate) fn number(value: u64, bytes: &mut Vec<u8>) {
+    let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+    match value {
+        0..251 => bytes.push(a),
+        251..0x1_0000 => bytes.extend_from_slice(&[251, a, b]),
+        0x1_0000..0x1_0000_0000 => bytes.extend_from_slice(&[252, a, b, c, d]),
+        _ => bytes.extend_from_slice(&[253, a, b, c, d, e, f, g, h]),
+    }
+}
+
 /// A value that fills all of `bytes`.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     // The limit is part of the configuration's type: the ladder of `most`, step by step.

@@ -21,7 +21,6 @@ fn hold(session: &'static Session) -> Box<dyn Any> {
         session.host(),
         session.recorder(),
         session.names(),
-        session.handles.lock_all(),
         session.hold_leaves(),
         session.callbacks.hold(),
         crate::threads::hold(),

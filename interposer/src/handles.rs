@@ -8,12 +8,14 @@
 //!   63      56 55    52 51          32 31              0
 //!   |  0x67   |  kind  |  generation  |     index      |
 //! ```
+//! Which of them are free, [`Numbers`] knows; whoever has that may make and end handles.
+//!
 //! The top byte makes a handle an address that no x86-64 process can have: a program that follows
 //! one faults at once. A slot's generation grows when its object dies, so stale handles are known.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -138,10 +140,35 @@ struct Free {
     floor: u32,
 }
 
+/// The free handles of every kind.
+#[derive(Default)]
+pub struct Numbers {
+    kinds: [Free; KINDS.len()],
+}
+
+impl Numbers {
+    fn kind(&mut self, kind: Kind) -> &mut Free {
+        &mut self.kinds[kind as usize - 1]
+    }
+
+    /// How many handles of a kind are alive.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.kinds[kind as usize - 1].live
+    }
+
+    /// Takes over the floors of an earlier life; only before any handle exists.
+    pub fn set_floors(&mut self, floors: &[u32]) {
+        for (free, &floor) in self.kinds.iter_mut().zip(floors) {
+            free.floor = floor & GENERATION_MASK as u32;
+        }
+    }
+}
+
 /// The slots of one kind.
 struct Table {
     segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
-    free: Mutex<Free>,
+    /// All slots that were ever used are below this one.
+    end: AtomicU32,
 }
 
 /// Segment and offset of an index: segment n holds `FIRST_SEGMENT << n` slots.
@@ -158,7 +185,7 @@ impl Table {
     fn new() -> Self {
         Self {
             segments: [const { OnceLock::new() }; SEGMENTS],
-            free: Mutex::new(Free::default()),
+            end: AtomicU32::new(0),
         }
     }
 
@@ -178,10 +205,6 @@ impl Table {
                 .collect()
         };
         self.segments.get(segment)?.get_or_init(fresh).get(offset)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Free> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -222,14 +245,14 @@ impl Handles {
     }
 
     /// Gives a new object a handle; `None` when four billion are alive.
-    pub fn insert(&self, kind: Kind, real: Real) -> Option<Virtual> {
-        let table = self.table(kind);
-        let mut free = table.lock();
+    pub fn insert(&self, numbers: &mut Numbers, kind: Kind, real: Real) -> Option<Virtual> {
+        let (table, free) = (self.table(kind), numbers.kind(kind));
         let index = match free.slots.pop_front() {
             Some(index) => index,
             None => {
                 let index = free.next;
                 free.next = free.next.checked_add(1)?;
+                table.end.store(free.next, Ordering::Release);
                 index
             }
         };
@@ -246,14 +269,12 @@ impl Handles {
 
     /// Puts a driver's handle behind a virtual one of an earlier life; ended by
     /// [`Handles::finish_restore`].
-    pub fn restore(&self, handle: Virtual, real: Real) -> bool {
+    pub fn restore(&self, numbers: &mut Numbers, handle: Virtual, real: Real) -> bool {
         let Some(kind) = handle.kind() else {
             return false;
         };
-        let table = self.table(kind);
-        let mut free = table.lock();
-        let floor = free.floor;
-        let Some(slot) = table.slot_or_new(handle.index(), floor) else {
+        let (table, free) = (self.table(kind), numbers.kind(kind));
+        let Some(slot) = table.slot_or_new(handle.index(), free.floor) else {
             return false;
         };
         slot.generation
@@ -261,13 +282,13 @@ impl Handles {
         slot.note.store(0, Ordering::Relaxed);
         slot.real.store(real.0, Ordering::Release);
         free.next = free.next.max(handle.index() + 1);
+        table.end.store(free.next, Ordering::Release);
         true
     }
 
     /// Ends a series of [`Handles::restore`]: what was not restored is free.
-    pub fn finish_restore(&self) {
-        for table in &self.tables {
-            let mut free = table.lock();
+    pub fn finish_restore(&self, numbers: &mut Numbers) {
+        for (table, free) in self.tables.iter().zip(&mut numbers.kinds) {
             let (next, floor) = (free.next, free.floor);
             let is_free = |index: &u32| {
                 table
@@ -280,29 +301,21 @@ impl Handles {
     }
 
     /// Forgets a handle; it is stale from now on.
-    pub fn remove(&self, handle: Virtual) {
-        let Some(kind) = handle.kind() else { return };
-        let table = self.table(kind);
-        let mut free = table.lock();
-        let Some(slot) = self.live(handle) else {
+    pub fn remove(&self, numbers: &mut Numbers, handle: Virtual) {
+        let (Some(slot), Some(kind)) = (self.live(handle), handle.kind()) else {
             return;
         };
         slot.real.store(0, Ordering::Release);
         let next = (u64::from(handle.generation()) + 1) & GENERATION_MASK;
         slot.generation.store(next as u32, Ordering::Release);
+        let free = numbers.kind(kind);
         free.live -= 1;
         free.slots.push_back(handle.index());
-    }
-
-    /// How many handles of a kind are alive.
-    pub fn count(&self, kind: Kind) -> usize {
-        self.table(kind).lock().live
     }
 
     /// All live handles of a kind.
     pub fn all(&self, kind: Kind) -> Vec<(Virtual, Real)> {
         let table = self.table(kind);
-        let next = table.lock().next;
         let live = |index| {
             let slot = table.slot(index)?;
             let real = slot.real.load(Ordering::Acquire);
@@ -313,35 +326,20 @@ impl Handles {
                 )
             })
         };
-        (0..next).filter_map(live).collect()
+        let end = table.end.load(Ordering::Acquire);
+        (0..end).filter_map(live).collect()
     }
 
     /// For each kind, a generation that no handle given out so far has (until it wraps).
-    pub fn floors(&self) -> Vec<u32> {
-        KINDS
-            .iter()
-            .map(|&kind| {
-                let table = self.table(kind);
-                let free = table.lock();
-                let newest = (0..free.next)
-                    .filter_map(|i| table.slot(i))
-                    .map(|s| s.generation.load(Ordering::Relaxed) + 1)
-                    .max();
-                newest.unwrap_or(0).max(free.floor) & GENERATION_MASK as u32
-            })
-            .collect()
-    }
-
-    /// Takes over the floors of an earlier life; only before any handle exists.
-    pub fn set_floors(&self, floors: &[u32]) {
-        for (&kind, &floor) in KINDS.iter().zip(floors) {
-            self.table(kind).lock().floor = floor & GENERATION_MASK as u32;
-        }
-    }
-
-    /// Locks every kind, for a fork.
-    pub fn lock_all(&self) -> Vec<MutexGuard<'_, impl Sized>> {
-        self.tables.iter().map(Table::lock).collect()
+    pub fn floors(&self, numbers: &Numbers) -> Vec<u32> {
+        let floor = |(table, free): (&Table, &Free)| {
+            let newest = (0..free.next)
+                .filter_map(|i| table.slot(i))
+                .map(|s| s.generation.load(Ordering::Relaxed) + 1)
+                .max();
+            newest.unwrap_or(0).max(free.floor) & GENERATION_MASK as u32
+        };
+        self.tables.iter().zip(&numbers.kinds).map(floor).collect()
     }
 }
 
@@ -351,12 +349,16 @@ mod tests {
 
     #[test]
     fn a_stale_handle_is_known() {
-        let handles = Handles::default();
-        let first = handles.insert(Kind::Stream, Real(77)).unwrap();
+        let (handles, mut numbers) = (Handles::default(), Numbers::default());
+        let first = handles
+            .insert(&mut numbers, Kind::Stream, Real(77))
+            .unwrap();
         assert_eq!(handles.real(first), Some(Real(77)));
-        handles.remove(first);
+        handles.remove(&mut numbers, first);
         assert_eq!(handles.real(first), None);
-        let second = handles.insert(Kind::Stream, Real(78)).unwrap();
+        let second = handles
+            .insert(&mut numbers, Kind::Stream, Real(78))
+            .unwrap();
         assert_ne!(first, second);
         assert_eq!(handles.real(first), None);
         assert_eq!(handles.real(second), Some(Real(78)));
@@ -364,8 +366,8 @@ mod tests {
 
     #[test]
     fn kinds_do_not_mix_and_numbers_are_no_handles() {
-        let handles = Handles::default();
-        let event = handles.insert(Kind::Event, Real(5)).unwrap();
+        let (handles, mut numbers) = (Handles::default(), Numbers::default());
+        let event = handles.insert(&mut numbers, Kind::Event, Real(5)).unwrap();
         assert_eq!(event.kind(), Some(Kind::Event));
         for bits in [
             0,
@@ -382,29 +384,35 @@ mod tests {
 
     #[test]
     fn a_restored_table_gives_the_same_handles_and_no_old_ones() {
-        let handles = Handles::default();
+        let (handles, mut numbers) = (Handles::default(), Numbers::default());
         let all: Vec<_> = (0..5000)
-            .map(|i| handles.insert(Kind::Function, Real(i + 1)).unwrap())
+            .map(|i| {
+                handles
+                    .insert(&mut numbers, Kind::Function, Real(i + 1))
+                    .unwrap()
+            })
             .collect();
         for handle in all.iter().step_by(2) {
-            handles.remove(*handle);
+            handles.remove(&mut numbers, *handle);
         }
-        let floors = handles.floors();
-        let second = Handles::default();
-        second.set_floors(&floors);
+        let floors = handles.floors(&numbers);
+        let (second, mut others) = (Handles::default(), Numbers::default());
+        others.set_floors(&floors);
         for (handle, real) in handles.all(Kind::Function) {
-            assert!(second.restore(handle, Real(real.0 + 100_000)));
+            assert!(second.restore(&mut others, handle, Real(real.0 + 100_000)));
         }
-        second.finish_restore();
+        second.finish_restore(&mut others);
         for (i, handle) in all.iter().enumerate() {
             let expected = (i % 2 == 1).then_some(Real(i as u64 + 100_001));
             assert_eq!(second.real(*handle), expected);
         }
         for i in 0..5000 {
-            let new = second.insert(Kind::Function, Real(i + 1)).unwrap();
+            let new = second
+                .insert(&mut others, Kind::Function, Real(i + 1))
+                .unwrap();
             assert!(!all.contains(&new));
         }
-        assert_eq!(second.count(Kind::Function), 2500 + 5000);
+        assert_eq!(others.count(Kind::Function), 2500 + 5000);
     }
 
     #[test]

@@ -7,14 +7,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
-use replay_log::{Entry, Log, ObjectId};
+use replay_log::{Died, Entry, Log, ObjectId};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use smallvec::SmallVec;
 
 use crate::codec;
 use crate::fast::{Map, Set};
-use crate::handles::{Kind, Real, Virtual};
+use crate::handles::{Kind, Numbers, Real, Virtual};
 
 /// One recorded call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -141,9 +141,15 @@ pub(crate) struct Recorder {
     /// Why recording failed, for the session's poison; taken by whoever asks.
     pub(crate) failure: Option<String>,
     buffer: Vec<u8>,
+    /// Which handles are free.
+    pub(crate) numbers: Numbers,
 }
 
-fn object(handle: Virtual) -> ObjectId {
+/// Handles of objects that ended together, contents first.
+pub(crate) type Dead = SmallVec<[Virtual; 4]>;
+
+/// A handle's name in the log.
+pub(crate) fn object(handle: Virtual) -> ObjectId {
     ObjectId(handle.bits())
 }
 
@@ -155,7 +161,63 @@ fn may_be_named(kind: Kind) -> bool {
 /// Bytes of a record.
 pub(crate) fn encode(op: &Op, buffer: &mut Vec<u8>) -> Result<(), String> {
     buffer.clear();
+    if let Op::Call {
+        id,
+        context,
+        slots,
+        data,
+        out,
+    } = op
+    {
+        let call = Made {
+            id: *id,
+            context: *context,
+            slots,
+            data,
+            out: *out,
+        };
+        call.encode(buffer);
+        return Ok(());
+    }
     codec::encode(op, buffer)
+}
+
+/// An [`Op::Call`] that borrows what it consists of: most records are such.
+pub(crate) struct Made<'a> {
+    pub(crate) id: u32,
+    pub(crate) context: Option<Virtual>,
+    pub(crate) slots: &'a [u64],
+    pub(crate) data: &'a [(u8, Vec<u8>)],
+    pub(crate) out: Option<(u8, Virtual)>,
+}
+
+impl Made<'_> {
+    /// Appends the bytes that [`Op::Call`] is written as, but quickly.
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        const VARIANT: u8 = 1;
+        bytes.reserve(64);
+        bytes.push(VARIANT);
+        codec::number(self.id.into(), bytes);
+        bytes.push(self.context.is_some().into());
+        if let Some(context) = self.context {
+            codec::number(context.bits(), bytes);
+        }
+        codec::number(self.slots.len() as u64, bytes);
+        for &slot in self.slots {
+            codec::number(slot, bytes);
+        }
+        codec::number(self.data.len() as u64, bytes);
+        for (index, owned) in self.data {
+            bytes.push(*index);
+            codec::number(owned.len() as u64, bytes);
+            bytes.extend_from_slice(owned);
+        }
+        bytes.push(self.out.is_some().into());
+        if let Some((index, handle)) = self.out {
+            bytes.push(index);
+            codec::number(handle.bits(), bytes);
+        }
+    }
 }
 
 /// A record of these bytes.
@@ -184,6 +246,10 @@ fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SmallVec<[u64; 8]>,
     deserializer.deserialize_seq(Few)
 }
 
+fn log_kind(handle: Virtual) -> replay_log::Kind {
+    replay_log::Kind(handle.kind().map_or(0, |kind| kind as u16))
+}
+
 impl Recorder {
     /// The handle that the application has for a driver's object.
     pub(crate) fn find(&self, kind: Kind, real: Real) -> Option<Virtual> {
@@ -210,19 +276,24 @@ impl Recorder {
             if let Some(bytes) = image {
                 entry = entry.blob(bytes);
             }
-            let entry = shape(entry);
-            self.log.push(entry).map(|_| ()).map_err(|e| e.to_string())
+            let pushed = self.log.push(shape(entry));
+            pushed.map_err(|error| error.to_string())
         });
         if let Err(why) = pushed {
-            self.failure
-                .get_or_insert(format!("a call could not be recorded: {why}"));
+            self.fail(why);
         }
         self.buffer = buffer;
     }
 
+    #[cold]
+    fn fail(&mut self, why: impl fmt::Display) {
+        self.failure
+            .get_or_insert(format!("a call could not be recorded: {why}"));
+    }
+
     /// Records a call that made an object, which dies with any of its parents.
-    pub(crate) fn create(&mut self, handle: Virtual, real: Real, parents: &[Virtual], op: Op) {
-        self.create_from(handle, real, parents, &op, None);
+    pub(crate) fn create(&mut self, handle: Virtual, real: Real, parents: &[Virtual], op: &Op) {
+        self.create_from(handle, real, parents, op, None);
     }
 
     /// The same, with an image.
@@ -236,9 +307,8 @@ impl Recorder {
     ) {
         self.learn(handle, real);
         self.relate(handle, parents);
-        let kind = replay_log::Kind(handle.kind().map_or(0, |kind| kind as u16));
         self.push(op, image, |entry| {
-            let entry = entry.creates(object(handle), kind);
+            let entry = entry.creates(object(handle), log_kind(handle));
             parents
                 .iter()
                 .fold(entry, |entry, &parent| entry.inside(object(parent)))
@@ -248,6 +318,29 @@ impl Recorder {
             if handle.kind() == Some(Kind::Module) {
                 self.pin(&Op::Pin { owner: handle }, handle, parents.first().copied());
             }
+        }
+    }
+
+    /// The same for a call that its row describes wholly.
+    pub(crate) fn create_made(
+        &mut self,
+        handle: Virtual,
+        real: Real,
+        parents: &[ObjectId],
+        call: &Made<'_>,
+    ) {
+        self.learn(handle, real);
+        if handle.kind() == Some(Kind::Kernel)
+            && let Some(parent) = parents.first()
+            && let Some(library) = Virtual::from_application(parent.0)
+        {
+            self.libraries.insert(handle, library);
+        }
+        self.buffer.clear();
+        call.encode(&mut self.buffer);
+        let object = (object(handle), log_kind(handle));
+        if let Err(error) = self.log.create(call.id, &self.buffer, object, parents) {
+            self.fail(error);
         }
     }
 
@@ -362,7 +455,7 @@ impl Recorder {
 
     /// An object has ended; it and everything inside it are forgotten and returned. `op` is how,
     /// where a replay may have to do that too.
-    pub(crate) fn destroy(&mut self, handle: Virtual, op: Option<&Op>) -> Vec<Virtual> {
+    pub(crate) fn destroy(&mut self, handle: Virtual, op: Option<&Op>) -> Dead {
         let result = match op {
             None => self.log.destroy(object(handle)).map_err(|e| e.to_string()),
             Some(op) => {
@@ -380,17 +473,19 @@ impl Recorder {
                 pushed
             }
         };
-        let dead = result.unwrap_or_else(|why| {
+        let died = result.unwrap_or_else(|why| {
             self.failure
                 .get_or_insert(format!("the end of an object could not be recorded: {why}"));
-            Vec::new()
+            Died::new()
         });
-        let dead: Vec<Virtual> = dead
-            .into_iter()
-            .filter_map(|id| Virtual::from_application(id.0))
-            .collect();
-        for &gone in dead.iter().chain([&handle]) {
+        let mut dead = Dead::new();
+        for gone in died.iter().filter_map(|id| Virtual::from_application(id.0)) {
             self.forget(gone);
+            dead.push(gone);
+        }
+        // It is among them, last, unless its end could not be recorded.
+        if dead.last() != Some(&handle) {
+            self.forget(handle);
         }
         if op.is_some() && !self.pins.is_empty() {
             self.mark_pins(&dead);
@@ -497,5 +592,38 @@ fn number(op: &Op) -> u32 {
         Op::Library { .. } => 0xffff_0003,
         Op::Materialize { .. } => 0xffff_0004,
         Op::Pin { .. } => 0xffff_0005,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn handle() -> impl Strategy<Value = Virtual> {
+        (0..7_usize, 0..1_u64 << 52)
+            .prop_map(|(kind, short)| Virtual::from_short(crate::handles::KINDS[kind], short))
+    }
+
+    fn number() -> impl Strategy<Value = u64> {
+        (any::<u64>(), 0..64).prop_map(|(bits, shift)| bits >> shift)
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_is_written_as_its_type_would_be(
+            id in any::<u32>(),
+            context in prop::option::of(handle()),
+            slots in prop::collection::vec(number(), 0..17),
+            data in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..300)), 0..3),
+            out in prop::option::of((any::<u8>(), handle())),
+        ) {
+            let op = Op::Call { id, context, slots: slots.into(), data, out };
+            let (mut quick, mut plain) = (vec![7], Vec::new());
+            encode(&op, &mut quick).unwrap();
+            codec::encode(&op, &mut plain).unwrap();
+            prop_assert_eq!(&quick, &plain);
+            prop_assert_eq!(decode(&quick), Ok(op));
+        }
     }
 }

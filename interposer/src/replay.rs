@@ -83,7 +83,7 @@ pub fn restore_log(bytes: &[u8]) -> Result<(), RestoreError> {
     let saved = decode_saved(bytes)?;
     let log = Log::decode(&saved.log).map_err(|error| RestoreError::Format(error.to_string()))?;
     environment::restore(session, saved.environment.clone());
-    session.handles.set_floors(&saved.floors);
+    session.recorder().numbers.set_floors(&saved.floors);
     session
         .life
         .store(saved.life.wrapping_add(1), Ordering::Relaxed);
@@ -96,9 +96,11 @@ pub fn restore_log(bytes: &[u8]) -> Result<(), RestoreError> {
     log.replay(&mut replay).map_err(|error| error.source)?;
     let ended: Vec<Virtual> = replay.ended.iter().copied().collect();
     session.recorder().bury(&ended);
-    session.handles.finish_restore();
+    session
+        .handles
+        .finish_restore(&mut session.recorder().numbers);
     for handle in ended {
-        session.handles.remove(handle);
+        session.end_handle(handle);
     }
     restore_primary(session, &saved, &replay.retained)?;
     for region in &saved.arena.regions {
@@ -282,7 +284,7 @@ impl Replay {
         } else {
             self.ended.insert(handle);
         }
-        if !self.session.handles.restore(handle, real) {
+        if !self.session.restore_handle(handle, real) {
             let why = format!("{:#x} cannot be a handle", handle.bits());
             return Err(RestoreError::Format(why));
         }
@@ -481,7 +483,10 @@ mod tests {
 
     fn handle(kind: Kind) -> Virtual {
         let handles = crate::handles::Handles::default();
-        handles.insert(kind, Real::from_driver(1)).unwrap()
+        let mut numbers = crate::handles::Numbers::default();
+        handles
+            .insert(&mut numbers, kind, Real::from_driver(1))
+            .unwrap()
     }
 
     fn region(base: u64, len: u64) -> crate::arena::Region {
@@ -671,9 +676,10 @@ mod tests {
                 arena.used(4096);
                 arena.save();
                 let handles = crate::handles::Handles::default();
-                handles.set_floors(&saved.floors);
-                handles.insert(Kind::Event, Real::from_driver(1));
-                handles.floors();
+                let mut numbers = crate::handles::Numbers::default();
+                numbers.set_floors(&saved.floors);
+                handles.insert(&mut numbers, Kind::Event, Real::from_driver(1));
+                handles.floors(&numbers);
             }
         }
     }

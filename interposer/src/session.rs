@@ -7,10 +7,9 @@
 //! 1. `Session::contexts` (primary contexts, [`crate::dispatch::context`])
 //! 2. `Session::arena` (device memory)
 //! 3. `Session::host` (pinned memory)
-//! 4. `Session::recorder` (records, dependencies, known handles)
+//! 4. `Session::recorder` (records, dependencies, known handles, free handles)
 //! 5. `Session::names` (strings given to the application)
-//! 6. a kind's free list in `Session::handles`
-//! 7. leaves: `Session::environment`, `Session::orphans`, `Session::said`, `Session::poison`, the callback queue, the list of threads, a thread's context stack
+//! 6. leaves: `Session::environment`, `Session::orphans`, `Session::said`, `Session::poison`, the callback queue, the list of threads, a thread's context stack
 //!
 //! A fork takes all of them in this order and lets go in parent and child.
 
@@ -24,7 +23,7 @@ use crate::callbacks::Callbacks;
 use crate::dispatch::context::Contexts;
 use crate::endings::{Endings, Orphans};
 use crate::environment::Known;
-use crate::handles::Handles;
+use crate::handles::{Handles, Kind, Real, Virtual};
 use crate::host::HostMemory;
 use crate::names::Names;
 use crate::record::Recorder;
@@ -130,6 +129,24 @@ impl Session {
         self.environment
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a new object a handle; `None` when there is none left.
+    pub(crate) fn new_handle(&self, kind: Kind, real: Real) -> Option<Virtual> {
+        let numbers = &mut self.recorder().numbers;
+        self.handles.insert(numbers, kind, real)
+    }
+
+    /// Puts an object behind a handle of an earlier life.
+    pub(crate) fn restore_handle(&self, handle: Virtual, real: Real) -> bool {
+        let numbers = &mut self.recorder().numbers;
+        self.handles.restore(numbers, handle, real)
+    }
+
+    /// Forgets a handle; it is stale from now on.
+    pub(crate) fn end_handle(&self, handle: Virtual) {
+        let numbers = &mut self.recorder().numbers;
+        self.handles.remove(numbers, handle);
     }
 
     /// The leaves that are of the session's own, held across a fork.

@@ -251,19 +251,20 @@ pub fn snapshot_log() -> Result<Vec<u8>, SnapshotError> {
             host.events,
         )
     };
-    let (log, asked) = {
+    let (log, asked, floors) = {
         let mut recorder = session.recorder();
         let asked = recorder
             .asked()
             .iter()
             .map(|(&owner, names)| (owner, names.iter().cloned().collect()))
             .collect();
-        (recorder.encode_log(), asked)
+        let floors = session.handles.floors(&recorder.numbers);
+        (recorder.encode_log(), asked, floors)
     };
     let saved = Saved {
         log,
         life: session.life.load(std::sync::atomic::Ordering::Relaxed),
-        floors: session.handles.floors(),
+        floors,
         arena,
         host,
         host_events,

@@ -69,8 +69,9 @@ pub fn summary() -> Summary {
             host.events,
         )
     };
-    let counters = session.recorder().log().counters();
-    let count = |kind| session.handles.count(kind);
+    let recorder = session.recorder();
+    let counters = recorder.log().counters();
+    let count = |kind| recorder.numbers.count(kind);
     Summary {
         contexts,
         modules: count(Kind::Module),

@@ -19,7 +19,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::record::{Created, Life, Place, Rare, Stored};
+use crate::hash::IdMap;
+use crate::record::{Created, Life, Place, Rare, Seq, Slot, Stored, Tie};
 use crate::{Kind, Log, ObjectId};
 
 /// The version that [`Log::encode`] writes, and the only one that is read.
@@ -116,8 +117,7 @@ impl Log {
     #[must_use]
     pub fn encode(&mut self) -> Vec<u8> {
         self.collect();
-        let mut order: Vec<_> = self.records.iter().collect();
-        order.sort_unstable_by_key(|(seq, _)| **seq);
+        let written = |&place: &Place| self.records.written(place);
         let mut blobs = Vec::new();
         let mut numbers: HashMap<*const u8, u32> = HashMap::new();
         let mut number = |blob: &Arc<[u8]>, blobs: &mut Vec<Arc<[u8]>>| {
@@ -126,10 +126,12 @@ impl Log {
                 blobs.len() as u32 - 1
             })
         };
-        let records = order
+        let records = self
+            .records
+            .in_order()
             .into_iter()
-            .map(|(&seq, stored)| WireRecord {
-                seq,
+            .map(|stored| WireRecord {
+                seq: stored.seq,
                 op: stored.op,
                 payload: Bytes(&stored.payload),
                 blobs: stored
@@ -139,14 +141,13 @@ impl Log {
                     .map(|blob| number(blob, &mut blobs))
                     .collect(),
                 creates: stored.creates.iter().map(WireObject::from).collect(),
-                inside: stored.inside.iter().map(|p| (p.seq, p.index)).collect(),
-                needs: stored
-                    .rare()
-                    .needs
+                inside: stored
+                    .inside
                     .iter()
-                    .map(|p| (p.seq, p.index))
+                    .filter_map(|tie| written(&tie.place))
                     .collect(),
-                destroys: stored.rare().destroys.map(|p| (p.seq, p.index)),
+                needs: stored.rare().needs.iter().filter_map(written).collect(),
+                destroys: stored.rare().destroys.as_ref().and_then(written),
                 key: stored.rare().key,
             })
             .collect();
@@ -190,6 +191,8 @@ impl Log {
             ..Self::default()
         };
         let mut last = None;
+        // Where a record lies, by its position in the history.
+        let mut slots = IdMap::default();
         for record in &wire.records {
             let bad = |why| DecodeError::Record {
                 seq: record.seq,
@@ -199,13 +202,13 @@ impl Log {
                 return Err(bad("is out of order"));
             }
             last = Some(record.seq);
-            let stored = log.check_record(record, &wire.blobs).map_err(bad)?;
+            let stored = log.check_record(record, &slots, &wire.blobs).map_err(bad)?;
             log.kept += stored
                 .creates
                 .iter()
                 .filter(|c| c.life == Life::Kept)
                 .count();
-            log.link(record.seq, stored);
+            slots.insert(record.seq, log.link(stored));
         }
         Ok(log)
     }
@@ -214,42 +217,44 @@ impl Log {
     fn check_record(
         &mut self,
         wire: &WireRecord<'_>,
+        slots: &IdMap<Seq, Slot>,
         blobs: &[Bytes<'_>],
     ) -> Result<Stored, &'static str> {
         let place = |&(seq, index): &(u64, u32)| {
-            let place = Place { seq, index };
-            self.created(place)
-                .is_some()
-                .then_some(place)
+            let slot = slots.get(&seq);
+            let place = slot.map(|&slot| Place { slot, index });
+            place
+                .filter(|&place| self.records.created(place).is_some())
                 .ok_or("names an object that is not there")
         };
-        let inside: SmallVec<[Place; 1]> =
-            wire.inside.iter().map(place).collect::<Result<_, _>>()?;
+        let mut inside = SmallVec::new();
+        for at in &wire.inside {
+            Tie::add(&mut inside, place(at)?);
+        }
         let needs = wire.needs.iter().map(place).collect::<Result<_, _>>()?;
         let destroys = wire.destroys.as_ref().map(place).transpose()?;
         let whole = inside
             .iter()
-            .all(|&p| self.created(p).is_some_and(|c| c.life == Life::Alive));
-        let gone = destroys.and_then(|p| self.created(p));
+            .filter_map(|tie| self.records.created(tie.place))
+            .all(|created| created.life == Life::Alive);
+        let gone = destroys.and_then(|p| self.records.created(p));
         if gone.is_some_and(|gone| gone.life == Life::Alive || gone.destroyer().is_some())
             || (destroys.is_some() && !wire.creates.is_empty())
         {
             return Err("destroys what it cannot");
         }
+        let slot = self.records.next();
         let mut creates: SmallVec<[Created; 1]> = SmallVec::new();
         for (index, object) in wire.creates.iter().enumerate() {
             let created = object
                 .created()
                 .ok_or("holds an object in an unknown state")?;
             if created.life == Life::Alive {
-                let place = Place {
-                    seq: wire.seq,
-                    index: index as u32,
-                };
+                let index = index as u32;
                 if !whole {
                     return Err("holds a live object inside one that is gone");
                 }
-                if self.live.insert(object.id, place).is_some() {
+                if self.live.insert(object.id, Place { slot, index }).is_some() {
                     return Err("creates an object that exists");
                 }
             }
@@ -259,7 +264,7 @@ impl Log {
             if !creates.is_empty() || destroys.is_some() {
                 return Err("has a key, and creates or destroys");
             }
-            if whole && self.keys.insert(key, wire.seq).is_some() {
+            if whole && self.keys.insert(key, slot).is_some() {
                 return Err("has the key of another record");
             }
         }
@@ -280,8 +285,14 @@ impl Log {
             destroys,
             key: wire.key,
         };
-        let rare = (rare != Rare::default()).then_some(rare);
-        Ok(Stored::new(wire.op, wire.payload.0, creates, inside, rare))
+        Ok(Stored {
+            seq: wire.seq,
+            op: wire.op,
+            payload: SmallVec::from_slice(wire.payload.0),
+            creates,
+            inside,
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use crate::Log;
-use crate::record::{Life, Seq};
+use crate::record::{Created, Life, Slot, Stored, Tie};
 
 /// Tracing starts when so many destroyed objects have been kept since the last time, or as many
 /// as there are records.
@@ -28,49 +28,37 @@ impl Log {
             return;
         }
         let marked = self.reachable();
-        let garbage: Vec<Seq> = self
-            .records
-            .keys()
-            .copied()
-            .filter(|seq| !marked.contains(seq))
-            .collect();
-        for seq in garbage {
-            let died = self.free(seq);
+        let is_garbage = |slot: &Slot| !marked.contains(slot);
+        let slots = self.records.iter().map(|(slot, _)| slot);
+        let garbage: Vec<Slot> = slots.filter(is_garbage).collect();
+        for slot in garbage {
+            let died = self.free(slot);
             debug_assert!(died.is_empty(), "a living object was unreachable");
         }
         self.kept = self
             .records
-            .values()
-            .flat_map(|record| &record.creates)
+            .iter()
+            .flat_map(|(_, record)| &record.creates)
             .filter(|created| created.life == Life::Kept)
             .count();
     }
 
     /// Every record that the replay of a living one needs.
-    fn reachable(&self) -> HashSet<Seq> {
+    fn reachable(&self) -> HashSet<Slot> {
         let mut marked = HashSet::new();
-        let mut todo: Vec<Seq> = self
-            .records
-            .keys()
-            .copied()
-            .filter(|&seq| self.is_living(seq))
-            .collect();
-        while let Some(seq) = todo.pop() {
-            let Some(record) = self.records.get(&seq) else {
+        let living = self.records.iter().filter(|(_, r)| self.is_living(r));
+        let mut todo: Vec<Slot> = living.map(|(slot, _)| slot).collect();
+        while let Some(slot) = todo.pop() {
+            let Some(record) = self.records.get(slot) else {
                 continue;
             };
-            if !marked.insert(seq) {
+            if !marked.insert(slot) {
                 continue;
             }
-            todo.extend(
-                record
-                    .inside
-                    .iter()
-                    .chain(&record.rare().needs)
-                    .map(|place| place.seq),
-            );
+            todo.extend(record.inside.iter().map(|tie| tie.place.slot));
+            todo.extend(record.rare().needs.iter().map(|place| place.slot));
             for created in record.creates.iter().filter(|c| c.life != Life::Alive) {
-                todo.extend_from_slice(created.dependents());
+                todo.extend(self.records.list(created.first));
                 todo.extend(created.destroyer());
             }
         }
@@ -79,17 +67,12 @@ impl Log {
 
     /// Whether a record matters by itself: it created something that lives, or it changed the
     /// state of things that all live.
-    fn is_living(&self, seq: Seq) -> bool {
-        self.records.get(&seq).is_some_and(|record| {
-            let alive = |place| self.created(place).is_some_and(|c| c.life == Life::Alive);
-            if record.creates.is_empty() {
-                record.rare().destroys.is_none() && record.inside.iter().all(|&place| alive(place))
-            } else {
-                record
-                    .creates
-                    .iter()
-                    .any(|created| created.life == Life::Alive)
-            }
-        })
+    fn is_living(&self, record: &Stored) -> bool {
+        let is_alive = |created: &Created| created.life == Life::Alive;
+        if !record.creates.is_empty() {
+            return record.creates.iter().any(is_alive);
+        }
+        let alive = |tie: &Tie| self.records.created(tie.place).is_some_and(is_alive);
+        record.rare().destroys.is_none() && record.inside.iter().all(alive)
     }
 }

@@ -21,6 +21,7 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// A record of operation `op`, in the user's numbering.
+    #[inline]
     pub fn new(op: u32) -> Self {
         Self {
             op,
@@ -35,42 +36,49 @@ impl<'a> Entry<'a> {
     }
 
     /// The operation's arguments, encoded by the user. They must own what they mean: no pointer.
+    #[inline]
     pub fn payload(mut self, bytes: &'a [u8]) -> Self {
         self.payload = bytes;
         self
     }
 
     /// Attaches large bytes, stored once for equal contents. Their order is kept.
+    #[inline]
     pub fn blob(mut self, bytes: &'a [u8]) -> Self {
         self.blobs.push(bytes);
         self
     }
 
     /// The call made this object.
+    #[inline]
     pub fn creates(mut self, id: ObjectId, kind: Kind) -> Self {
         self.creates.push((id, kind));
         self
     }
 
     /// The record, and what it creates, dies with this object.
+    #[inline]
     pub fn inside(mut self, id: ObjectId) -> Self {
         self.inside.push(id);
         self
     }
 
     /// A replay of the record needs this object, even when it has been destroyed since.
+    #[inline]
     pub fn needs(mut self, id: ObjectId) -> Self {
         self.needs.push(id);
         self
     }
 
     /// The call destroyed this object.
+    #[inline]
     pub fn destroys(mut self, id: ObjectId) -> Self {
         self.destroys = Some(id);
         self
     }
 
     /// The record replaces the one that had this key before. Not for records that create.
+    #[inline]
     pub fn key(mut self, scope: u64, slot: u64) -> Self {
         self.key = Some((scope, slot));
         self

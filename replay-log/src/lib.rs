@@ -55,7 +55,7 @@
 //! assert_eq!(print.0, [CREATE_CONTEXT, LOAD_MODULE, SET_LIMIT]);
 //!
 //! // The context takes everything in it along, and says so.
-//! assert_eq!(log.destroy(context)?, [module, context]);
+//! assert_eq!(log.destroy(context)?[..], [module, context]);
 //! assert_eq!(log.counters().live, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -70,10 +70,11 @@ mod log;
 mod prune;
 mod record;
 mod replay;
+mod slots;
 
 pub use codec::{DecodeError, FORMAT_VERSION};
 pub use entry::Entry;
-pub use log::{Counters, Log, LogError, Pushed, Released};
+pub use log::{Counters, Died, Log, LogError, Pushed, Released};
 pub use replay::{CreatedObject, Record, ReplayError, Replayer};
 
 /// An object's name for the log's user: unique among the objects alive at one time. A name may

@@ -1,22 +1,22 @@
 //! The log itself: adding records, naming objects, counting.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
+use std::collections::hash_map::Entry as Named;
 
 use smallvec::SmallVec;
 
 use crate::blobs::Blobs;
-use crate::hash::IdMap;
-use crate::record::{Created, Life, Place, Rare, Seq, Stored};
-use crate::{Entry, ObjectId};
+use crate::hash::{IdMap, shrink};
+use crate::record::{Created, Life, Place, Rare, Seq, Slot, Stored, Tie};
+use crate::slots::Slots;
+use crate::{Entry, Kind, ObjectId};
 
 /// The pruned log; see the crate's documentation for its rules.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    pub(crate) records: IdMap<Seq, Stored>,
+    pub(crate) records: Slots,
     /// The objects that exist, by their user's name.
     pub(crate) live: IdMap<u64, Place>,
-    pub(crate) keys: HashMap<(u64, u64), Seq>,
+    pub(crate) keys: IdMap<(u64, u64), Slot>,
     pub(crate) blobs: Blobs,
     pub(crate) next: Seq,
     pub(crate) payload_bytes: u64,
@@ -53,13 +53,16 @@ pub enum LogError {
     },
 }
 
+/// Objects that died together, contents first.
+pub type Died = SmallVec<[ObjectId; 4]>;
+
 /// What [`Log::push`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
     /// The record's position in the whole history.
     pub seq: u64,
     /// The objects that died with the one that the record destroys, and that one, contents first.
-    pub died: Vec<ObjectId>,
+    pub died: Died,
 }
 
 /// What [`Log::release`] did.
@@ -68,7 +71,7 @@ pub enum Released {
     /// So many references are left.
     Left(u32),
     /// It was the last one: these objects died, contents first.
-    Died(Vec<ObjectId>),
+    Died(Died),
 }
 
 /// Sizes, for people.
@@ -88,6 +91,32 @@ pub struct Counters {
     pub blob_bytes: u64,
 }
 
+/// An [`Entry`] as slices.
+#[derive(Clone, Copy, Default)]
+struct Parts<'a> {
+    op: u32,
+    payload: &'a [u8],
+    blobs: &'a [&'a [u8]],
+    creates: &'a [(ObjectId, Kind)],
+    inside: &'a [ObjectId],
+    needs: &'a [ObjectId],
+    key: Option<(u64, u64)>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(entry: &'a Entry<'_>) -> Self {
+        Self {
+            op: entry.op,
+            payload: entry.payload,
+            blobs: &entry.blobs,
+            creates: &entry.creates,
+            inside: &entry.inside,
+            needs: &entry.needs,
+            key: entry.key,
+        }
+    }
+}
+
 impl Log {
     /// An empty log.
     #[must_use]
@@ -101,45 +130,102 @@ impl Log {
     /// An object does not exist, or exists already; a key or a destruction together with
     /// creation. The log is then unchanged.
     pub fn push(&mut self, entry: Entry<'_>) -> Result<Pushed, LogError> {
-        let op = entry.op;
-        self.check(&entry)?;
-        let seq = self.next;
+        let parts = Parts::of(&entry);
         if let Some(id) = entry.destroys {
-            let place = self.place(op, id)?;
-            let died = if self.must_keep(place) {
-                let died = self.keep(place);
-                let stored = self.stored(&entry, Some(place))?;
-                self.next += 1;
-                self.link(seq, stored);
-                self.one_kept();
-                died
-            } else {
-                self.next += 1;
-                self.free(place.seq)
-            };
+            let seq = self.next;
+            let died = self.push_destruction(&parts, id)?;
+            self.next += 1;
+            self.shrink();
             return Ok(Pushed { seq, died });
         }
-        let stored = self.stored(&entry, None)?;
-        self.next += 1;
-        if let Some(key) = entry.key
-            && let Some(old) = self.keys.insert(key, seq)
+        self.add(&parts).map(|seq| Pushed {
+            seq,
+            died: Died::new(),
+        })
+    }
+
+    /// Adds a record of what most records are of: operation `op` made one object inside others.
+    ///
+    /// # Errors
+    /// As those of [`Log::push`].
+    pub fn create(
+        &mut self,
+        op: u32,
+        payload: &[u8],
+        object: (ObjectId, Kind),
+        inside: &[ObjectId],
+    ) -> Result<u64, LogError> {
+        self.add(&Parts {
+            op,
+            payload,
+            creates: &[object],
+            inside,
+            ..Parts::default()
+        })
+    }
+
+    #[inline]
+    fn add(&mut self, parts: &Parts<'_>) -> Result<Seq, LogError> {
+        let op = parts.op;
+        if !parts.creates.is_empty() && parts.key.is_some() {
+            return Err(LogError::Malformed {
+                op,
+                why: "a record that creates cannot have a key",
+            });
+        }
+        // All names are looked up before anything is changed.
+        let mut inside = SmallVec::new();
+        for &id in parts.inside {
+            Tie::add(&mut inside, self.place(op, id)?);
+        }
+        let mut needs = Vec::new();
+        for &id in parts.needs {
+            needs.push(self.place(op, id)?);
+        }
+        let creates = self.name(op, parts.creates)?;
+        if let Some(key) = parts.key
+            && let Some(old) = self.keys.remove(&key)
         {
             self.free(old);
         }
-        for (index, created) in stored.creates.iter().enumerate() {
-            self.live.insert(
-                created.id.0,
-                Place {
-                    seq,
-                    index: index as u32,
-                },
-            );
+        let stored = self.stored(parts, creates, inside, needs, None);
+        let slot = self.link(stored);
+        if let Some(key) = parts.key {
+            self.keys.insert(key, slot);
+            self.shrink();
         }
-        self.link(seq, stored);
-        Ok(Pushed {
-            seq,
-            died: Vec::new(),
-        })
+        let seq = self.next;
+        self.next += 1;
+        Ok(seq)
+    }
+
+    fn push_destruction(&mut self, entry: &Parts<'_>, id: ObjectId) -> Result<Died, LogError> {
+        let op = entry.op;
+        if !entry.creates.is_empty() || entry.key.is_some() {
+            return Err(LogError::Malformed {
+                op,
+                why: "a destruction can neither create nor have a key",
+            });
+        }
+        let place = self.place(op, id)?;
+        for &id in entry.inside.iter().chain(entry.needs) {
+            self.place(op, id)?;
+        }
+        if !self.must_keep(place) {
+            return Ok(self.free(place.slot));
+        }
+        let died = self.keep(place);
+        // What a destruction takes along needs no edge of its own: its record goes with the object.
+        let left = |&id: &ObjectId| self.place(op, id).ok();
+        let mut inside = SmallVec::new();
+        for place in entry.inside.iter().filter_map(left) {
+            Tie::add(&mut inside, place);
+        }
+        let needs = entry.needs.iter().filter_map(left).collect();
+        let stored = self.stored(entry, SmallVec::new(), inside, needs, Some(place));
+        self.link(stored);
+        self.one_kept();
+        Ok(died)
     }
 
     /// Destroys an object without a record. Where the object must be kept for a replay (see
@@ -148,28 +234,35 @@ impl Log {
     ///
     /// # Errors
     /// The object does not exist.
-    pub fn destroy(&mut self, id: ObjectId) -> Result<Vec<ObjectId>, LogError> {
+    pub fn destroy(&mut self, id: ObjectId) -> Result<Died, LogError> {
         let place = self.place(0, id)?;
-        Ok(if self.must_keep(place) {
+        let died = self.end(place);
+        self.shrink();
+        Ok(died)
+    }
+
+    fn end(&mut self, place: Place) -> Died {
+        if self.must_keep(place) {
             self.keep(place)
         } else {
-            self.free(place.seq)
-        })
+            self.free(place.slot)
+        }
     }
 
     /// Destroys everything inside an object; the object stays (a context that is reset).
     ///
     /// # Errors
     /// The object does not exist.
-    pub fn destroy_inside(&mut self, id: ObjectId) -> Result<Vec<ObjectId>, LogError> {
+    pub fn destroy_inside(&mut self, id: ObjectId) -> Result<Died, LogError> {
         let place = self.place(0, id)?;
-        let mut died = Vec::new();
-        for seq in self
+        let mut died = Died::new();
+        let all: Vec<Slot> = self
+            .records
             .created(place)
-            .map(|c| c.dependents().to_vec())
-            .unwrap_or_default()
-        {
-            let Some(record) = self.records.get(&seq) else {
+            .map(|created| self.records.list(created.first).collect())
+            .unwrap_or_default();
+        for slot in all {
+            let Some(record) = self.records.get(slot) else {
                 continue;
             };
             let ids: SmallVec<[ObjectId; 1]> = record
@@ -179,14 +272,15 @@ impl Log {
                 .map(|c| c.id)
                 .collect();
             if record.creates.is_empty() && record.rare().destroys.is_none() {
-                self.free(seq);
+                self.free(slot);
             }
             for id in ids {
-                if self.live.contains_key(&id.0) {
-                    died.extend(self.destroy(id)?);
+                if let Ok(place) = self.place(0, id) {
+                    died.extend(self.end(place));
                 }
             }
         }
+        self.shrink();
         Ok(died)
     }
 
@@ -198,6 +292,7 @@ impl Log {
     pub fn retain(&mut self, id: ObjectId) -> Result<u32, LogError> {
         let place = self.place(0, id)?;
         let created = self
+            .records
             .created_mut(place)
             .ok_or(LogError::Unknown { op: 0, id })?;
         created.references = created.references.saturating_add(1);
@@ -211,6 +306,7 @@ impl Log {
     pub fn release(&mut self, id: ObjectId) -> Result<Released, LogError> {
         let place = self.place(0, id)?;
         let created = self
+            .records
             .created_mut(place)
             .ok_or(LogError::Unknown { op: 0, id })?;
         if created.references > 1 {
@@ -230,7 +326,8 @@ impl Log {
     pub fn objects(&self) -> impl Iterator<Item = (ObjectId, crate::Kind)> + '_ {
         self.live
             .values()
-            .filter_map(|&place| self.created(place).map(|c| (c.id, c.kind)))
+            .filter_map(|&place| self.records.created(place))
+            .map(|created| (created.id, created.kind))
     }
 
     /// Sizes, for people.
@@ -246,132 +343,116 @@ impl Log {
         }
     }
 
-    /// Everything about an entry that can be wrong, before anything is changed.
-    fn check(&self, entry: &Entry<'_>) -> Result<(), LogError> {
-        let op = entry.op;
-        if !entry.creates.is_empty() && (entry.key.is_some() || entry.destroys.is_some()) {
-            let why = "a record that creates can neither have a key nor destroy";
-            return Err(LogError::Malformed { op, why });
-        }
-        if entry.key.is_some() && entry.destroys.is_some() {
-            return Err(LogError::Malformed {
-                op,
-                why: "a destruction cannot have a key",
-            });
-        }
-        for (i, &(id, _)) in entry.creates.iter().enumerate() {
-            let twice = entry.creates.iter().take(i).any(|&(other, _)| other == id);
-            if twice || self.exists(id) {
-                return Err(LogError::Exists { op, id });
+    /// New objects, with names that are theirs from now on, in the slot that is filled next.
+    fn name(
+        &mut self,
+        op: u32,
+        objects: &[(ObjectId, Kind)],
+    ) -> Result<SmallVec<[Created; 1]>, LogError> {
+        let slot = self.records.next();
+        let mut creates: SmallVec<[Created; 1]> = SmallVec::new();
+        for (index, &(id, kind)) in (0..).zip(objects) {
+            if let Named::Vacant(name) = self.live.entry(id.0) {
+                name.insert(Place { slot, index });
+                creates.push(Created::new(id, kind));
+                continue;
             }
+            for created in &creates {
+                self.live.remove(&created.id.0);
+            }
+            return Err(LogError::Exists { op, id });
         }
-        // Without a destruction, `stored` looks the names up before anything is changed.
-        let Some(destroyed) = &entry.destroys else {
-            return Ok(());
-        };
-        let mut named = entry.inside.iter().chain(&entry.needs).chain([destroyed]);
-        match named.find(|id| !self.exists(**id)) {
-            Some(&id) => Err(LogError::Unknown { op, id }),
-            None => Ok(()),
-        }
+        Ok(creates)
     }
 
-    /// The record of an entry that has been checked. Of a destruction, what it destroys is
-    /// already gone from the names.
-    fn stored(&mut self, entry: &Entry<'_>, destroys: Option<Place>) -> Result<Stored, LogError> {
-        // What a destruction takes along needs no edge of its own: its record goes with the object.
-        let find = |id: &ObjectId| match self.place(entry.op, *id) {
-            Err(_) if destroys.is_some() => None,
-            found => Some(found),
-        };
-        let inside = entry
-            .inside
-            .iter()
-            .filter_map(find)
-            .collect::<Result<_, _>>()?;
-        let needs = entry
-            .needs
-            .iter()
-            .filter_map(find)
-            .collect::<Result<_, _>>()?;
-        let creates = entry
-            .creates
-            .iter()
-            .map(|&(id, kind)| Created::new(id, kind))
-            .collect();
+    /// The record of an entry.
+    #[inline]
+    fn stored(
+        &mut self,
+        entry: &Parts<'_>,
+        creates: SmallVec<[Created; 1]>,
+        inside: SmallVec<[Tie; 1]>,
+        needs: Vec<Place>,
+        destroys: Option<Place>,
+    ) -> Stored {
         let is_rare = !entry.blobs.is_empty()
-            || !entry.needs.is_empty()
+            || !needs.is_empty()
             || destroys.is_some()
             || entry.key.is_some();
-        let rare = is_rare.then(|| Rare {
-            blobs: entry
-                .blobs
-                .iter()
-                .map(|bytes| self.blobs.hold(bytes))
-                .collect(),
-            needs,
-            raised: Vec::new(),
-            destroys,
-            key: entry.key,
+        let rare = is_rare.then(|| {
+            Box::new(Rare {
+                blobs: entry
+                    .blobs
+                    .iter()
+                    .map(|bytes| self.blobs.hold(bytes))
+                    .collect(),
+                needs,
+                raised: Vec::new(),
+                destroys,
+                key: entry.key,
+            })
         });
-        Ok(Stored::new(entry.op, entry.payload, creates, inside, rare))
+        Stored {
+            seq: self.next,
+            op: entry.op,
+            payload: SmallVec::from_slice(entry.payload),
+            creates,
+            inside,
+            rare,
+        }
     }
 
     /// Puts a record in and ties it to what it lies inside, needs and destroys.
-    pub(crate) fn link(&mut self, seq: Seq, mut stored: Stored) {
-        let raised = self.to_raise(&stored);
+    #[inline]
+    pub(crate) fn link(&mut self, mut stored: Stored) -> Slot {
         self.payload_bytes += stored.payload.len() as u64;
-        for &place in &raised {
-            if let Some(created) = self.created_mut(place) {
-                created.needed += 1;
+        if let Some(rare) = &stored.rare {
+            let raised = self.to_raise(&stored.inside, &rare.needs);
+            for &place in &raised {
+                if let Some(created) = self.records.created_mut(place) {
+                    created.needed += 1;
+                }
             }
-        }
-        stored.set_raised(raised);
-        for &place in &stored.inside {
-            if let Some(created) = self.created_mut(place) {
-                created.ties().dependents.push(seq);
+            if let Some(rare) = &mut stored.rare {
+                rare.raised = raised;
             }
         }
         let destroys = stored.rare().destroys;
-        if let Some(created) = destroys.and_then(|place| self.created_mut(place)) {
-            created.ties().destroyer = Some(seq);
+        let ties = stored.inside.len() as u32;
+        let slot = self.records.insert(stored);
+        for tie in 0..ties {
+            self.records.tie(slot, tie);
         }
-        match self.records.entry(seq) {
-            Slot::Vacant(slot) => {
-                slot.insert(stored);
-            }
-            Slot::Occupied(_) => unreachable!("sequence numbers are used once"),
+        if let Some(place) = destroys
+            && let Some(created) = self.records.created_mut(place)
+        {
+            created.destroyer = slot;
         }
+        slot
     }
 
-    /// The objects outside of the record's own surroundings that must outlive it: what it needs,
+    /// The objects outside of a record's own surroundings that must outlive it: what it needs,
     /// and what that lies inside.
-    fn to_raise(&self, stored: &Stored) -> Vec<Place> {
-        let mut raised = Vec::new();
-        let needs = &stored.rare().needs;
+    fn to_raise(&self, inside: &[Tie], needs: &[Place]) -> Vec<Place> {
         if needs.is_empty() {
-            return raised;
+            return Vec::new();
         }
-        let around = self.surroundings(&stored.inside);
-        for place in self.surroundings(needs) {
-            if !around.contains(&place) {
-                raised.push(place);
-            }
-        }
-        raised
+        let around = self.surroundings(inside.iter().map(|tie| tie.place).collect());
+        let mut raised = self.surroundings(needs.iter().copied().collect());
+        raised.retain(|place| !around.contains(place));
+        raised.to_vec()
     }
 
     /// The places themselves and everything they lie inside, each once.
-    fn surroundings(&self, from: &[Place]) -> SmallVec<[Place; 8]> {
+    fn surroundings(&self, mut todo: SmallVec<[Place; 8]>) -> SmallVec<[Place; 8]> {
         let mut found: SmallVec<[Place; 8]> = SmallVec::new();
-        let mut todo: SmallVec<[Place; 8]> = SmallVec::from_slice(from);
         while let Some(place) = todo.pop() {
             if found.contains(&place) {
                 continue;
             }
             found.push(place);
-            if let Some(record) = self.records.get(&place.seq) {
-                todo.extend_from_slice(&record.inside);
+            if let Some(record) = self.records.get(place.slot) {
+                todo.extend(record.inside.iter().map(|tie| tie.place));
             }
         }
         found
@@ -384,17 +465,17 @@ impl Log {
             .ok_or(LogError::Unknown { op, id })
     }
 
-    pub(crate) fn created(&self, place: Place) -> Option<&Created> {
-        self.records
-            .get(&place.seq)?
-            .creates
-            .get(place.index as usize)
-    }
-
-    pub(crate) fn created_mut(&mut self, place: Place) -> Option<&mut Created> {
-        self.records
-            .get_mut(&place.seq)?
-            .creates
-            .get_mut(place.index as usize)
+    /// Gives memory back after much has gone; slots may have other numbers then.
+    pub(crate) fn shrink(&mut self) {
+        shrink(&mut self.live);
+        let (live, keys) = (&mut self.live, &mut self.keys);
+        self.records.shrink(|number| {
+            for place in live.values_mut() {
+                number(&mut place.slot);
+            }
+            for slot in keys.values_mut() {
+                number(slot);
+            }
+        });
     }
 }

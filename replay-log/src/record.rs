@@ -6,13 +6,19 @@ use smallvec::SmallVec;
 
 use crate::{Kind, ObjectId};
 
-/// Records are named by their position in the whole history, which is never used again.
+/// A record's position in the whole history, which is never used again.
 pub(crate) type Seq = u64;
+
+/// Where a record lies in the log's [`crate::slots::Slots`], as long as it lives.
+pub(crate) type Slot = u32;
+
+/// No slot.
+pub(crate) const NONE: Slot = Slot::MAX;
 
 /// An object's place: the record that created it, and which of that record's objects it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) seq: Seq,
+    pub(crate) slot: Slot,
     pub(crate) index: u32,
 }
 
@@ -20,12 +26,13 @@ pub(crate) struct Place {
 /// lack is set apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
+    pub(crate) seq: Seq,
     pub(crate) op: u32,
     pub(crate) payload: SmallVec<[u8; 32]>,
     pub(crate) creates: SmallVec<[Created; 1]>,
-    /// Objects that this record lies inside.
-    pub(crate) inside: SmallVec<[Place; 1]>,
-    rare: Option<Box<Rare>>,
+    /// Objects that this record lies inside, each once.
+    pub(crate) inside: SmallVec<[Tie; 1]>,
+    pub(crate) rare: Option<Box<Rare>>,
 }
 
 /// What few records have.
@@ -50,31 +57,8 @@ static NOTHING_RARE: Rare = Rare {
 };
 
 impl Stored {
-    pub(crate) fn new(
-        op: u32,
-        payload: &[u8],
-        creates: SmallVec<[Created; 1]>,
-        inside: SmallVec<[Place; 1]>,
-        rare: Option<Rare>,
-    ) -> Self {
-        Self {
-            op,
-            payload: SmallVec::from_slice(payload),
-            creates,
-            inside,
-            rare: rare.map(Box::new),
-        }
-    }
-
     pub(crate) fn rare(&self) -> &Rare {
         self.rare.as_deref().unwrap_or(&NOTHING_RARE)
-    }
-
-    /// Remembers what was raised; nothing, for most.
-    pub(crate) fn set_raised(&mut self, raised: Vec<Place>) {
-        if !raised.is_empty() {
-            self.rare.get_or_insert_default().raised = raised;
-        }
     }
 }
 
@@ -97,20 +81,13 @@ pub(crate) struct Created {
     pub(crate) references: u32,
     /// How many live records outside the object need it or something inside it.
     pub(crate) needed: u32,
+    /// The records inside it, in order: a list through their ties.
+    pub(crate) first: Link,
+    pub(crate) last: Link,
+    /// The record of its destruction, if that is kept.
+    pub(crate) destroyer: Slot,
     pub(crate) kind: Kind,
     pub(crate) life: Life,
-    ties: Option<Box<Ties>>,
-}
-
-/// What hangs on an object; most have nothing.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ties {
-    /// Records inside it, in order; those that are gone are swept out now and then.
-    pub(crate) dependents: Vec<Seq>,
-    /// At least so many of `dependents` are gone.
-    pub(crate) gone: usize,
-    /// The record of its destruction, if that is kept.
-    pub(crate) destroyer: Option<Seq>,
 }
 
 impl Created {
@@ -119,21 +96,47 @@ impl Created {
             id,
             references: 1,
             needed: 0,
+            first: Link::END,
+            last: Link::END,
+            destroyer: NONE,
             kind,
             life: Life::Alive,
-            ties: None,
         }
     }
 
-    pub(crate) fn dependents(&self) -> &[Seq] {
-        self.ties.as_ref().map_or(&[], |ties| &ties.dependents)
+    pub(crate) fn destroyer(&self) -> Option<Slot> {
+        (self.destroyer != NONE).then_some(self.destroyer)
     }
+}
 
-    pub(crate) fn destroyer(&self) -> Option<Seq> {
-        self.ties.as_ref().and_then(|ties| ties.destroyer)
-    }
+/// That a record lies inside an object, as one of the list of all that lie there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tie {
+    pub(crate) place: Place,
+    pub(crate) before: Link,
+    pub(crate) after: Link,
+}
 
-    pub(crate) fn ties(&mut self) -> &mut Ties {
-        self.ties.get_or_insert_default()
+impl Tie {
+    /// Adds a tie to `place`, in no list yet, unless there is one.
+    pub(crate) fn add(ties: &mut SmallVec<[Self; 1]>, place: Place) {
+        if ties.iter().all(|tie| tie.place != place) {
+            ties.push(Self {
+                place,
+                before: Link::END,
+                after: Link::END,
+            });
+        }
     }
+}
+
+/// One tie of a record, or the end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) slot: Slot,
+    pub(crate) tie: u32,
+}
+
+impl Link {
+    pub(crate) const END: Self = Self { slot: NONE, tie: 0 };
 }

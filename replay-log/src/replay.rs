@@ -30,7 +30,6 @@ pub struct ReplayError<E: std::error::Error + 'static> {
 /// A live record, as the replayer sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    seq: u64,
     stored: &'a Stored,
     log: &'a Log,
 }
@@ -54,7 +53,7 @@ impl<'a> Record<'a> {
     /// The record's position in the whole history.
     #[must_use]
     pub fn seq(&self) -> u64 {
-        self.seq
+        self.stored.seq
     }
 
     /// The operation.
@@ -90,7 +89,7 @@ impl<'a> Record<'a> {
         self.stored
             .inside
             .iter()
-            .filter_map(|&place| log.created(place))
+            .filter_map(|tie| log.records.created(tie.place))
             .map(|c| c.id)
     }
 
@@ -101,7 +100,7 @@ impl<'a> Record<'a> {
             .rare()
             .needs
             .iter()
-            .filter_map(|&place| log.created(place))
+            .filter_map(|&place| log.records.created(place))
             .map(|c| c.id)
     }
 
@@ -111,7 +110,7 @@ impl<'a> Record<'a> {
         self.stored
             .rare()
             .destroys
-            .and_then(|place| self.log.created(place))
+            .and_then(|place| self.log.records.created(place))
             .map(|c| c.id)
     }
 }
@@ -119,17 +118,8 @@ impl<'a> Record<'a> {
 impl Log {
     /// The live records in their original order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut order: Vec<_> = self
-            .records
-            .iter()
-            .map(|(&seq, stored)| (seq, stored))
-            .collect();
-        order.sort_unstable_by_key(|(seq, _)| *seq);
-        order.into_iter().map(|(seq, stored)| Record {
-            seq,
-            stored,
-            log: self,
-        })
+        let order = self.records.in_order().into_iter();
+        order.map(|stored| Record { stored, log: self })
     }
 
     /// Does every live record again, in the original order.
@@ -143,7 +133,7 @@ impl Log {
     {
         for record in self.records() {
             replayer.replay(&record).map_err(|source| ReplayError {
-                seq: record.seq,
+                seq: record.seq(),
                 op: record.op(),
                 source,
             })?;

@@ -5,7 +5,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use replay_log::{Entry, Kind, Log, ObjectId, Released};
+use replay_log::{Died, Entry, Kind, Log, ObjectId, Released};
+use smallvec::smallvec;
 use support::{APPEND, CREATE, DESTROY, Machine, SET};
 
 /// One drawn step; the numbers choose among what is alive at that time.
@@ -65,7 +66,7 @@ impl World {
             .expect("all alive");
     }
 
-    fn buried(&mut self, died: Vec<ObjectId>, asked: u64) {
+    fn buried(&mut self, died: Died, asked: u64) {
         assert_eq!(died.last(), Some(&ObjectId(asked)), "contents die first");
         let mut left = self.alive.clone();
         for id in died {
@@ -168,6 +169,36 @@ proptest! {
     }
 }
 
+/// Many records of all sorts, then few of them: what is left lies elsewhere then.
+#[test]
+fn a_log_that_became_small_is_whole() {
+    let mut world = World::default();
+    let mut number = 1_u64;
+    let mut draw = move || {
+        number = number.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (number >> 40) as u16
+    };
+    // Names that no drawn step gives.
+    for plain in 100..1500 {
+        let entry = Entry::new(CREATE).creates(ObjectId(plain), Kind(0));
+        world.log.push(entry).expect("valid");
+        if plain % 20 == 0 {
+            world.step((draw() as u8, draw(), draw(), draw(), draw() as u8));
+        }
+    }
+    for plain in 100..1500 {
+        assert_eq!(
+            world.log.destroy(ObjectId(plain)).expect("it lives").len(),
+            1
+        );
+    }
+    world.compare();
+    for _ in 0..200 {
+        world.step((draw() as u8, draw(), draw(), draw(), draw() as u8));
+        world.compare();
+    }
+}
+
 #[test]
 fn a_destroyed_object_stays_for_those_that_need_it() {
     let mut world = World::default();
@@ -186,7 +217,7 @@ fn a_destroyed_object_stays_for_those_that_need_it() {
         "three creations and one destruction"
     );
     world.compare();
-    assert_eq!(world.log.destroy(ObjectId(2)), Ok(vec![ObjectId(2)]));
+    assert_eq!(world.log.destroy(ObjectId(2)), Ok(smallvec![ObjectId(2)]));
     assert_eq!(world.log.counters().live, 0);
 }
 
@@ -235,7 +266,7 @@ fn resetting_keeps_the_object_itself() {
         .expect("valid");
     assert_eq!(
         log.destroy_inside(context),
-        Ok(vec![ObjectId(3), ObjectId(2)])
+        Ok(smallvec![ObjectId(3), ObjectId(2)])
     );
     assert!(log.exists(context));
     assert_eq!(log.counters().live, 1);

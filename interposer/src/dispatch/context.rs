@@ -69,7 +69,7 @@ pub(crate) fn with_current<R>(
 
 fn made(call: &Call, real: u64, flags: u32, device: i32) -> u32 {
     let real = Real::from_driver(real);
-    let Some(handle) = call.session.handles.insert(Kind::Context, real) else {
+    let Some(handle) = call.session.new_handle(Kind::Context, real) else {
         return CUDA_ERROR_OUT_OF_MEMORY.0;
     };
     set_device(call.session, handle, device);
@@ -79,7 +79,7 @@ fn made(call: &Call, real: u64, flags: u32, device: i32) -> u32 {
         flags,
         device,
     };
-    call.session.recorder().create(handle, real, &[], op);
+    call.session.recorder().create(handle, real, &[], &op);
     threads::push(handle);
     guest::write(call.arg(0), handle.bits());
     CUDA_SUCCESS.0
@@ -140,7 +140,7 @@ fn emptied(call: &Call, context: Virtual) {
     let op = super::op_of(call, None);
     let dead = session.recorder().destroy(context, Some(&op));
     for handle in dead.into_iter().filter(|&handle| handle != context) {
-        session.handles.remove(handle);
+        session.end_handle(handle);
     }
     session.orphans.context_ended(session, context);
     memory::context_ended(session, context);
@@ -162,7 +162,7 @@ pub(crate) fn destroy(call: &Call) -> u32 {
             threads::pop();
         }
         emptied(call, handle);
-        call.session.handles.remove(handle);
+        call.session.end_handle(handle);
     }
     status
 }
@@ -242,7 +242,7 @@ pub(crate) fn primary_retain(call: &Call) -> u32 {
     let handle = match contexts.primary.get(&device) {
         Some(primary) => primary.handle,
         None => {
-            let Some(handle) = session.handles.insert(Kind::Context, real) else {
+            let Some(handle) = session.new_handle(Kind::Context, real) else {
                 return CUDA_ERROR_OUT_OF_MEMORY.0;
             };
             set_device(session, handle, device);
@@ -257,7 +257,7 @@ pub(crate) fn primary_retain(call: &Call) -> u32 {
         }
     };
     if session.handles.real(handle) != Some(real) {
-        session.handles.restore(handle, real);
+        session.restore_handle(handle, real);
         set_device(session, handle, device);
     }
     if let Some(primary) = contexts.primary.get_mut(&device) {
@@ -265,7 +265,7 @@ pub(crate) fn primary_retain(call: &Call) -> u32 {
         if primary.references == 1 {
             session
                 .recorder()
-                .create(handle, real, &[], Op::Primary { device, handle });
+                .create(handle, real, &[], &Op::Primary { device, handle });
         }
     }
     drop(contexts);
@@ -314,7 +314,7 @@ pub(crate) fn primary_reset(call: &Call) -> u32 {
                 primary.handle,
                 real,
                 &[],
-                Op::Primary {
+                &Op::Primary {
                     device,
                     handle: primary.handle,
                 },

@@ -56,7 +56,7 @@ fn loaded(call: &Call, image: Option<Owned>, pointer: u64) -> u32 {
         return status;
     }
     let (session, real) = (call.session, Real::from_driver(real));
-    let Some(handle) = session.handles.insert(Kind::Library, real) else {
+    let Some(handle) = session.new_handle(Kind::Library, real) else {
         return CUDA_ERROR_OUT_OF_MEMORY.0;
     };
     let image = image::or_poison(image, call);

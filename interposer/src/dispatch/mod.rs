@@ -33,6 +33,7 @@ use cuda_abi::driver::{
     CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_UNKNOWN, CUDA_SUCCESS, CUresult,
 };
 
+use replay_log::ObjectId;
 use smallvec::SmallVec;
 
 use crate::abi;
@@ -40,7 +41,7 @@ use crate::driver;
 use crate::environment;
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
-use crate::record::Op;
+use crate::record::{Made, Op, object};
 use crate::session::{self, Session};
 use crate::table::{ArgKind, Class, Handler, Row, row};
 use crate::threads;
@@ -201,9 +202,9 @@ pub(crate) fn generic(call: &Call) -> u32 {
     let mut result = 0u64;
     let mut wanted = None;
     let mut subject = None;
-    for (index, arg) in row.args.iter().enumerate() {
-        let value = call.arg(index);
-        slots[index] = match arg.kind {
+    let all = row.args.iter().zip(call.args).zip(&mut slots);
+    for (index, ((arg, &value), slot)) in all.enumerate() {
+        *slot = match arg.kind {
             ArgKind::Handle(kind) => match real_of(session, value, kind) {
                 Ok(real) => {
                     subject = Virtual::from_application(value);
@@ -265,7 +266,7 @@ pub(crate) fn created(call: &Call, index: usize, kind: Kind, real: Real, pointer
     let handle = match recorder.find(kind, real) {
         Some(handle) => handle,
         None => {
-            let Some(handle) = session.handles.insert(kind, real) else {
+            let Some(handle) = session.handles.insert(&mut recorder.numbers, kind, real) else {
                 return CUDA_ERROR_OUT_OF_MEMORY.0;
             };
             if row.class != Class::Create {
@@ -274,9 +275,17 @@ pub(crate) fn created(call: &Call, index: usize, kind: Kind, real: Real, pointer
                     row.base
                 ));
             }
-            let op = op_of(call, Some((index, handle)));
             let parents = parents_of(call);
-            recorder.create(handle, real, &parents, op);
+            let mut slots = [0; MOST_ARGS];
+            let data = owned(call, &mut slots);
+            let made = Made {
+                id: row.id,
+                context: call.row.on_context.then(threads::current).flatten(),
+                slots: &slots[..call.args.len()],
+                data: &data,
+                out: Some((index as u8, handle)),
+            };
+            recorder.create_made(handle, real, &parents, &made);
             handle
         }
     };
@@ -286,41 +295,47 @@ pub(crate) fn created(call: &Call, index: usize, kind: Kind, real: Real, pointer
 }
 
 /// What a new object of this call depends on.
-fn parents_of(call: &Call) -> SmallVec<[Virtual; 2]> {
-    let handles = call.row.args.iter().zip(call.args);
-    let mut parents: SmallVec<[Virtual; 2]> = handles
-        .filter(|(arg, _)| matches!(arg.kind, ArgKind::Handle(_)))
-        .filter_map(|(_, &bits)| Virtual::from_application(bits))
-        .collect();
-    if call.row.on_context {
-        parents.extend(threads::current());
+fn parents_of(call: &Call) -> SmallVec<[ObjectId; 2]> {
+    let mut parents = SmallVec::new();
+    for (arg, &bits) in call.row.args.iter().zip(call.args) {
+        if let ArgKind::Handle(_) = arg.kind
+            && let Some(parent) = Virtual::from_application(bits)
+        {
+            parents.push(object(parent));
+        }
+    }
+    if call.row.on_context
+        && let Some(context) = threads::current()
+    {
+        parents.push(object(context));
     }
     parents
 }
 
-/// The call as a record: values, virtual handles and the bytes that the driver read.
-pub(crate) fn op_of(call: &Call, out: Option<(usize, Virtual)>) -> Op {
+/// What a record keeps of a call's arguments: values and virtual handles go into `slots`, which
+/// are zero before; the bytes that the driver reads are returned. A pointer of the application
+/// must not reach a record.
+fn owned(call: &Call, slots: &mut [u64]) -> Vec<(u8, Vec<u8>)> {
     let mut data = Vec::new();
-    let mut slots = SmallVec::from_slice(call.args);
-    for (index, arg) in call.row.args.iter().enumerate() {
-        let pointer = call.arg(index);
-        let owned = match arg.kind {
-            ArgKind::CString if pointer != 0 => Some(guest::c_string(pointer)),
-            ArgKind::Bytes(len) if pointer != 0 => Some(guest::bytes(pointer, len)),
-            _ => None,
-        };
-        if let Some(bytes) = owned {
-            data.push((index as u8, bytes));
-        }
-        // A pointer of the application must not reach a record.
-        if !matches!(arg.kind, ArgKind::Value | ArgKind::Handle(_)) {
-            slots[index] = 0;
+    let all = call.row.args.iter().zip(call.args).zip(slots);
+    for (index, ((arg, &value), slot)) in (0..).zip(all) {
+        match arg.kind {
+            ArgKind::Value | ArgKind::Handle(_) => *slot = value,
+            ArgKind::CString if value != 0 => data.push((index, guest::c_string(value))),
+            ArgKind::Bytes(len) if value != 0 => data.push((index, guest::bytes(value, len))),
+            _ => {}
         }
     }
-    let context = call.row.on_context.then(threads::current).flatten();
+    data
+}
+
+/// The call as a record.
+pub(crate) fn op_of(call: &Call, out: Option<(usize, Virtual)>) -> Op {
+    let mut slots = SmallVec::from_elem(0, call.args.len());
+    let data = owned(call, &mut slots);
     Op::Call {
         id: call.row.id,
-        context,
+        context: call.row.on_context.then(threads::current).flatten(),
         slots,
         data,
         out: out.map(|(index, handle)| (index as u8, handle)),
@@ -382,13 +397,14 @@ pub(crate) fn ended(call: &Call, object: Option<Virtual>) {
     let Some(object) = object else { return };
     let session = call.session;
     let op = matches!(object.kind(), Some(Kind::Module | Kind::Library)).then(|| op_of(call, None));
-    let dead = session.recorder().destroy(object, op.as_ref());
+    let mut recorder = session.recorder();
+    let dead = recorder.destroy(object, op.as_ref());
     // The object is among them, last, unless its end could not be recorded.
     if dead.last() != Some(&object) {
-        session.handles.remove(object);
+        session.handles.remove(&mut recorder.numbers, object);
     }
     for handle in dead {
-        session.handles.remove(handle);
+        session.handles.remove(&mut recorder.numbers, handle);
     }
 }
 

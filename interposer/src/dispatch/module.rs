@@ -42,7 +42,7 @@ pub(crate) fn binds_symbols(count: u32, names: u64) -> bool {
 
 fn loaded(call: &Call, real: u64, image: Option<Owned>, options: Vec<(u32, u64)>) -> u32 {
     let (session, real) = (call.session, Real::from_driver(real));
-    let Some(handle) = session.handles.insert(Kind::Module, real) else {
+    let Some(handle) = session.new_handle(Kind::Module, real) else {
         return CUDA_ERROR_OUT_OF_MEMORY.0;
     };
     let image = image::or_poison(image, call);
@@ -212,7 +212,7 @@ fn adopt(call: &Call, queries: &Queries, real: Real) -> Option<Virtual> {
     let mut name = 0u64;
     let status = driver::call(queries.name, &[out(&mut name), real.bits()]);
     let owner = Virtual::from_application(call.arg(2))?;
-    let handle = session.handles.insert(queries.kind, real)?;
+    let handle = session.new_handle(queries.kind, real)?;
     if status != CUDA_SUCCESS.0 || name == 0 {
         session.poison(format!(
             "{}: the driver does not tell the names",
@@ -228,7 +228,7 @@ fn adopt(call: &Call, queries: &Queries, real: Real) -> Option<Virtual> {
         data: vec![(2, guest::c_string(name))],
         out: Some((0, handle)),
     };
-    session.recorder().create(handle, real, &[owner], op);
+    session.recorder().create(handle, real, &[owner], &op);
     Some(handle)
 }
 
