@@ -7,6 +7,7 @@
 use super::look::Look;
 use super::survey::{Group, Survey};
 use super::{Kind, standard};
+use crate::apart::hold;
 use crate::{Refusal, sys};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -66,7 +67,9 @@ pub(super) fn take(
         let advice = "close it before the checkpoint";
         standard::or_refuse(group, survey, why, advice)
     };
-    if sockets::int_option(look.fd, libc::SO_DOMAIN).ok() != Some(libc::AF_UNIX) {
+    let domain =
+        hold(look.fd).and_then(|file| sockets::int_option(file.as_raw_fd(), libc::SO_DOMAIN));
+    if domain.ok() != Some(libc::AF_UNIX) {
         return refused("sockets that lead out of the job cannot be saved yet");
     }
     let is_standard = || standard::of_group(group, survey).is_some();
@@ -129,21 +132,21 @@ impl End {
         if !stopped {
             return Ok(end);
         }
-        let names = OPTIONS.into_iter().chain(BUFFERS.map(|(name, _)| name));
-        let options = names.filter_map(|name| Some((name, sockets::option(look.fd, name).ok()?)));
-        end.options = options.collect();
         let failed = |e| look.refuse(format!("what is in it cannot be copied: {e}"), "close it");
-        let errors = sys::descriptor::poll_now(look.fd, 0).map_err(failed)?;
+        let file = hold(look.fd).map_err(failed)?;
+        let fd = file.as_raw_fd();
+        let names = OPTIONS.into_iter().chain(BUFFERS.map(|(name, _)| name));
+        let options = names.filter_map(|name| Some((name, sockets::option(fd, name).ok()?)));
+        end.options = options.collect();
+        let errors = sys::descriptor::poll_now(fd, 0).map_err(failed)?;
         end.was_reset = errors & libc::POLLERR != 0;
         if end.was_reset && socket.kind != libc::SOCK_STREAM {
             let why = "its connection was reset, and the program has not been told yet";
             return Err(look.refuse(why, "receive the error before the checkpoint"));
         }
-        let seen = with_option(look.fd, libc::SO_PEEK_OFF, 0, || {
+        let seen = with_option(fd, libc::SO_PEEK_OFF, 0, || {
             // Credentials beside the bytes would hide descriptors.
-            with_option(look.fd, libc::SO_PASSCRED, 0, || {
-                end.look_into(look.fd, socket)
-            })
+            with_option(fd, libc::SO_PASSCRED, 0, || end.look_into(fd, socket))
         });
         match seen {
             Ok(true) => Ok(end),
