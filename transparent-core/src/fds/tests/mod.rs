@@ -110,10 +110,9 @@ fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 
 /// Without what is not the same at a second look: times, and empty messages.
 fn lasting(mut table: FdTable) -> FdTable {
-    for end in table.pairs.iter_mut().flat_map(|pair| &mut pair.ends) {
-        if let Some(end) = end {
-            end.contents.retain(|message| !message.is_empty());
-        }
+    let ends = table.pairs.iter_mut().flat_map(|pair| &mut pair.ends);
+    for end in ends.flatten() {
+        end.contents.retain(|message| !message.is_empty());
     }
     for file in &mut table.files {
         if let Kind::Timerfd(timer) = &mut file.kind {
