@@ -208,7 +208,10 @@ fn fsgsbase() -> Check {
         Ok(true) => Check::ok(NAME, "programs may set FS and GS"),
         Ok(false) => Check::warning(
             NAME,
-            "off: works, but a driver call costs some 0.4 µs more",
+            format!(
+                "off: works; system calls add {:.2} µs to each driver call",
+                upper_half::price_of_calls().as_secs_f64() * 1e6
+            ),
             "system calls take the place of the instructions; for faster driver calls use Linux 5.9 or newer \
              without `nofsgsbase`, on a processor since 2012 (Intel) or 2017 (AMD); some virtual machines must \
              be told to offer it",

@@ -491,6 +491,24 @@ fn output_into_a_closed_pipe_ends_quietly() {
     assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
 }
 
+/// A machine without FSGSBASE lacks nothing: a driver call costs more, and how much is said.
+#[test]
+fn doctor_says_what_works_less_well() {
+    let it = Installation::with_lower("exit 0");
+    let mut doctor = it.command(it.path("bin/gpuckpt"));
+    doctor.args(["doctor", "--json"]);
+    doctor.env(upper_half::FSGSBASE_VARIABLE, "off");
+    let output = doctor.output().unwrap();
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = object["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == "fsgsbase");
+    let check = check.expect("it looks at this");
+    assert_eq!(check["state"], "warning", "{object}");
+    let words = check["found"].as_str().unwrap().split(' ');
+    let numbers: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
+    assert!(matches!(numbers[..], [price] if price > 0.0), "{check}");
+}
+
 #[test]
 fn doctor_says_what_is_missing() {
     let it = Installation::with_lower("exit 0");

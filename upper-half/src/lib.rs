@@ -50,7 +50,9 @@ pub use ids::{IdState, Pair};
 pub use launch::{StartError, launch};
 pub use park::{ParkError, Parked, Unparked, park, preflight};
 pub use probe::{Check, Refusal, checks, filter_in_force, seccomp_trap, window};
-pub use segments::{UnknownSetting, VARIABLE as FSGSBASE_VARIABLE, fsgsbase, host_nobody, prepare};
+pub use segments::{
+    UnknownSetting, VARIABLE as FSGSBASE_VARIABLE, fsgsbase, host_nobody, prepare, price_of_calls,
+};
 pub use state::{Restored, ThreadState, UpperState, restore};
 pub use threads::{ThreadInfo, current_vtid, threads};
 pub use vdso::set_closed;

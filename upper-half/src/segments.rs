@@ -7,7 +7,8 @@
 //! told so could not go on where they may not.
 #![allow(unsafe_code, reason = "asks the kernel, tells whom a thread hosts")]
 
-use crate::arch;
+use crate::{arch, sys};
+use std::time::{Duration, Instant};
 
 /// `off`: as on a machine without the instructions. For tests of what runs there.
 pub const VARIABLE: &str = "GPUCKPT_FSGSBASE";
@@ -56,6 +57,27 @@ pub fn prepare() -> Result<(), UnknownSetting> {
 pub fn host_nobody() {
     // SAFETY: by what this function is for.
     unsafe { arch::set_gs_base(arch::nobody()) };
+}
+
+/// What it takes here to change FS twice by system calls: the price of the gate where
+/// there are no instructions for it.
+pub fn price_of_calls() -> Duration {
+    const ROUNDS: u32 = 500;
+    let mut fs = 0u64;
+    let ask = [arch::ARCH_GET_FS, &raw mut fs as u64, 0, 0, 0, 0];
+    // SAFETY: the word lives across the call.
+    unsafe { sys::call(libc::SYS_arch_prctl, ask) };
+    let set = [arch::ARCH_SET_FS, fs, 0, 0, 0, 0];
+    let round = || {
+        let begin = Instant::now();
+        for _ in 0..2 * ROUNDS {
+            // SAFETY: the base is what it has been.
+            unsafe { sys::call(libc::SYS_arch_prctl, set) };
+        }
+        begin.elapsed() / ROUNDS
+    };
+    // The least, for others may run meanwhile.
+    (0..10).map(|_| round()).min().unwrap_or_default()
 }
 
 #[cfg(test)]

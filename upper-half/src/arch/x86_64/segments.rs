@@ -13,8 +13,8 @@ use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
 const ARCH_SET_GS: u64 = 0x1001;
-const ARCH_SET_FS: u64 = 0x1002;
-const ARCH_GET_FS: u64 = 0x1003;
+pub(crate) const ARCH_SET_FS: u64 = 0x1002;
+pub(crate) const ARCH_GET_FS: u64 = 0x1003;
 
 const UNKNOWN: u8 = 0;
 const INSTRUCTIONS: u8 = 1;
