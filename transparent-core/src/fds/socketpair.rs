@@ -166,6 +166,7 @@ impl End {
             true => sys::objects::readable_bytes(fd)?,
             false => usize::MAX,
         };
+        // Its end looks like an empty message, but for what is still to come.
         let may_end = socket.kind == libc::SOCK_SEQPACKET
             && (socket.shutdown & 1 != 0 || socket.peer == Some(0));
         let mut room = vec![0; 256 << 10];
@@ -178,7 +179,7 @@ impl End {
             if peeked.has_more {
                 return Ok(false);
             }
-            if peeked.length == 0 && may_end {
+            if peeked.length == 0 && may_end && self.bytes() == sys::objects::readable_bytes(fd)? {
                 break;
             }
             if peeked.length > room.len() || is_stream && peeked.length == 0 {
@@ -188,6 +189,10 @@ impl End {
             left = left.saturating_sub(peeked.length);
         }
         Ok(true)
+    }
+
+    fn bytes(&self) -> usize {
+        self.contents.iter().map(Vec::len).sum()
     }
 
     fn give_options(&self, fd: i32) -> io::Result<()> {

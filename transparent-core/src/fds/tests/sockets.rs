@@ -78,6 +78,30 @@ fn pairs_come_back_with_what_is_in_flight_both_ways() {
 }
 
 #[test]
+fn an_empty_packet_is_not_the_end_of_what_is_in_flight() {
+    in_child(|| {
+        let harness = Harness::new();
+        for (fd, kept) in [(20, true), (22, false)] {
+            pair_at([fd, fd + 1], libc::SOCK_SEQPACKET);
+            for message in [b"one".as_slice(), b"", b"three"] {
+                send(fd + 1, message);
+            }
+            match kept {
+                true => sockets::shutdown(fd + 1, libc::SHUT_WR).unwrap(),
+                false => sys::descriptor::close(fd + 1).unwrap(),
+            }
+        }
+        let table = harness.capture();
+        harness.restore(&table, FilesRule::Rollback);
+        let mut room = [0; 9];
+        let mut read = |fd| sys::descriptor::read(fd, &mut room).unwrap();
+        for fd in [20, 22] {
+            assert_eq!([(); 5].map(|()| read(fd)), [3, 0, 5, 0, 0]);
+        }
+    });
+}
+
+#[test]
 fn an_end_whose_other_is_closed_stays_so() {
     in_child(|| {
         let harness = Harness::new();
