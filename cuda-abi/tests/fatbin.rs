@@ -135,6 +135,12 @@ fn images_at_bare_pointers_are_measured() {
     let containers = containers(&together).expect("two containers");
     assert_eq!(containers.len(), 2);
     assert_eq!(containers[1].entries.len(), containers[0].entries.len());
+    // A file's bytes may have others behind them.
+    together.extend([0; 5]);
+    assert_eq!(
+        cuda_abi::fatbin::containers(&together).map(|all| all.len()),
+        Ok(2)
+    );
     assert_eq!(measure(90_000, &mut read), None, "text without an end");
     assert_eq!(measure(99_999, &mut read), None, "past the end");
 }

@@ -232,20 +232,22 @@ impl<'a> Fatbin<'a> {
 }
 
 /// The containers that stand back to back in `bytes`, each padded to a multiple of 8: what
-/// [`linked`] finds, copied together.
+/// [`linked`] finds, copied together. What follows the last one, and is none, is ignored.
 ///
 /// # Errors
 /// As [`Fatbin::parse`], for any of them.
 pub fn containers(bytes: &[u8]) -> Result<Vec<Fatbin<'_>>, FatbinError> {
     let mut found = Vec::new();
     let mut rest = bytes;
-    while !rest.is_empty() {
+    loop {
         let container = Fatbin::parse(rest)?;
-        let end = container.len.next_multiple_of(8).min(rest.len());
+        let end = container.len.next_multiple_of(8);
         rest = rest.get(end..).unwrap_or_default();
         found.push(container);
+        if !rest.starts_with(&CONTAINER_MAGIC.to_le_bytes()) {
+            return Ok(found);
+        }
     }
-    Ok(found)
 }
 
 /// The length of the container that starts with these bytes (at least 16), header included.
