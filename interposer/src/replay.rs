@@ -338,6 +338,11 @@ impl Replay {
         }
         if row.class == Class::Destroy {
             self.current = None;
+            // A primary context may come back under its handle, as another one.
+            if let Some(gone) = record.destroys() {
+                let gone = Virtual::from_application(gone.0);
+                self.session.recorder().bury(gone.as_slice());
+            }
             if row.base == "cuDevicePrimaryCtxRelease"
                 && let Some(count) = slots
                     .first()

@@ -430,6 +430,105 @@ fn code_keeps_its_address() {
     child_says("code_keeps_its_address", &variables, "DONE");
 }
 
+/// A library's variables are in a context once a kernel of it ran there; a primary context that
+/// ends and comes back has the handle that it had.
+#[test]
+fn variables_of_a_context_that_came_back_are_kept() {
+    const NAME: &str = "variables_of_a_context_that_came_back_are_kept";
+    if !is_child(NAME) {
+        let folder = tempfile::tempdir().unwrap();
+        for end in ["cuDevicePrimaryCtxRelease_v2", "cuDevicePrimaryCtxReset_v2"] {
+            let image = folder.path().join(end);
+            let image = image.to_str().unwrap();
+            for life in ["0", "1", "2", "3"] {
+                let variables = [("IMAGE", image), ("END", end), ("LIFE", life)];
+                child_says(NAME, &variables, "DONE");
+            }
+        }
+        return;
+    }
+    init();
+    let image = ptx();
+    let again = || {
+        let context: u64 = get("cuDevicePrimaryCtxRetain", &[0]);
+        ok("cuCtxSetCurrent", &[context]);
+    };
+    let run = |kernel: u64| {
+        let data: u64 = get("cuMemAlloc_v2", &[4096]);
+        bump(kernel, 0, data, 64, 1);
+    };
+    let counted = |library: u64| {
+        let (mut counter, mut bytes) = (0u64, 0u64);
+        let name = c"counter".as_ptr() as u64;
+        ok(
+            "cuLibraryGetGlobal",
+            &[at(&mut counter), at(&mut bytes), library, name],
+        );
+        assert_eq!(words(counter, 2), [5 + 64, 0]);
+    };
+    let life = variable("LIFE");
+    let (library, kernel): (u64, u64) = if life == "0" {
+        ok("cuInit", &[0]);
+        let code = image.as_ptr() as u64;
+        let library = get("cuLibraryLoadData", &[code, 0, 0, 0, 0, 0, 0]);
+        let kernel = get("cuLibraryGetKernel", &[library, c"bump".as_ptr() as u64]);
+        (library, kernel)
+    } else {
+        restart(&load(variable("IMAGE").as_ref())).expect("restored")
+    };
+    match life.as_str() {
+        "0" => {
+            again();
+            for _ in 0..3 {
+                run(kernel);
+                ok(&variable("END"), &[0]);
+                again();
+            }
+            run(kernel);
+        }
+        // The library has nothing in the context that the next life gets.
+        "1" => {
+            counted(library);
+            ok(&variable("END"), &[0]);
+            again();
+        }
+        // What is loaded next lies behind it.
+        "2" => {
+            run(kernel);
+            let _: u64 = get("cuModuleLoadData", &[image.as_ptr() as u64]);
+        }
+        _ => counted(library),
+    }
+    save(&checkpoint(&(library, kernel)), variable("IMAGE").as_ref());
+    println!("DONE");
+}
+
+/// Code from a file is kept with a NUL at its end, as text needs one.
+#[test]
+fn variables_of_a_compressed_file_are_kept() {
+    const NAME: &str = "variables_of_a_compressed_file_are_kept";
+    const FILE: &std::ffi::CStr = c"../cuda-abi/tests/data/ptx-lz4.fatbin";
+    if !is_child(NAME) {
+        child_says(NAME, &[], "DONE");
+        return;
+    }
+    init();
+    ok("cuInit", &[0]);
+    let context: u64 = get("cuDevicePrimaryCtxRetain", &[0]);
+    ok("cuCtxSetCurrent", &[context]);
+    let _module: u64 = get("cuModuleLoad", &[FILE.as_ptr() as u64]);
+    checkpoint(&());
+    let regions = interposer::device_regions();
+    let names = ["coef", "counter", "table"];
+    assert!(
+        names
+            .iter()
+            .all(|name| regions.iter().any(|r| r.label == *name)),
+        "{regions:?}"
+    );
+    println!("DONE");
+}
+
 /// Variables that moved may be in kernels' hands: refused by name, before anything goes wrong.
 #[test]
 fn moved_variables_are_refused() {

@@ -6,7 +6,7 @@ use cuda_abi::driver::{
     CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_OUT_OF_MEMORY, CUDA_SUCCESS,
 };
 
-use super::Call;
+use super::{Call, library};
 use crate::driver;
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
@@ -142,6 +142,7 @@ fn emptied(call: &Call, context: Virtual) {
     for handle in dead.into_iter().filter(|&handle| handle != context) {
         session.end_handle(handle);
     }
+    library::context_ended(session, context);
     session.orphans.context_ended(session, context);
     memory::context_ended(session, context);
     crate::host::context_ended(session, context);

@@ -13,6 +13,7 @@ use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
 use crate::image::{self, Owned};
 use crate::record::Op;
+use crate::session::Session;
 use crate::table::ids;
 use crate::threads;
 
@@ -127,6 +128,18 @@ pub(crate) fn used(call: &Call, function: u64) {
     if note.swap(context.bits(), Ordering::Relaxed) != context.bits() {
         let library = call.session.recorder().library_of(kernel);
         materialized(call, library);
+    }
+}
+
+/// A context has ended with all that libraries had in it. A primary one may come back under its
+/// handle, with nothing of them in it yet.
+pub(crate) fn context_ended(session: &Session, context: Virtual) {
+    for (kernel, _) in session.handles.all(Kind::Kernel) {
+        if let Some(note) = session.handles.note(kernel) {
+            let (seen, none) = (context.bits(), 0);
+            // A failure: it was last seen in another context.
+            let _ = note.compare_exchange(seen, none, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 
