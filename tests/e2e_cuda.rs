@@ -38,6 +38,7 @@ proofs!(
     integers,
     printing,
     managed,
+    ordered,
     separate,
     driver_ptx,
     driver_linked,

@@ -15,9 +15,12 @@ use std::time::{Duration, Instant};
 
 use cuda_abi::driver::{CUDA_ERROR_NOT_READY, CUDA_SUCCESS};
 
+use crate::arena::Block;
 use crate::dispatch::context::with_current;
 use crate::driver::{self, out};
 use crate::handles::{Kind, Real, Virtual};
+use crate::memory;
+use crate::quiesce::is_live;
 use crate::session::Session;
 use crate::table::ids;
 
@@ -93,15 +96,25 @@ impl Drop for Question<'_> {
     }
 }
 
-/// Work of streams that have ended: a context, and an event in it.
+/// What waits for work of a stream to be done.
+struct Orphan {
+    /// The stream's context.
+    context: Virtual,
+    /// At the end of the work.
+    event: u64,
+    /// Device memory that is free then.
+    free: Option<(u64, Block)>,
+}
+
+/// Work of streams that have ended, and memory that is freed in stream order.
 #[derive(Default)]
-pub(crate) struct Orphans(Mutex<Vec<(Virtual, u64)>>);
+pub(crate) struct Orphans(Mutex<Vec<Orphan>>);
 
 /// `CU_EVENT_DISABLE_TIMING`
 const NO_TIMING: u64 = 2;
 
 impl Orphans {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Virtual, u64)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Orphan>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,6 +130,28 @@ impl Orphans {
         let Some(context) = session.recorder().find(Kind::Context, context) else {
             return;
         };
+        self.push(session, context, stream, None);
+    }
+
+    /// Lets a block of memory that has left the arena's books be free when a stream gets there;
+    /// false when that cannot be noted. `stream` is of `context`.
+    pub(crate) fn free_after(
+        &self,
+        session: &Session,
+        context: Virtual,
+        stream: u64,
+        free: (u64, Block),
+    ) -> bool {
+        self.push(session, context, stream, Some(free))
+    }
+
+    fn push(
+        &self,
+        session: &Session,
+        context: Virtual,
+        stream: u64,
+        free: Option<(u64, Block)>,
+    ) -> bool {
         let at_end = with_current(session, context, || {
             let mut event = 0u64;
             let made = driver::call(ids::cuEventCreate, &[out(&mut event), NO_TIMING]);
@@ -129,8 +164,23 @@ impl Orphans {
             driver::call(ids::cuEventDestroy_v2, &[event]);
             None
         });
-        if let Ok(Some(event)) = at_end {
-            self.lock().push((context, event));
+        let Ok(Some(event)) = at_end else {
+            return false;
+        };
+        self.lock().push(Orphan {
+            context,
+            event,
+            free,
+        });
+        true
+    }
+
+    /// Drops what is done, if nobody else is at it.
+    pub(crate) fn tidy(&self, session: &Session) {
+        if !self.is_empty()
+            && let Some(_question) = session.endings.ask(Instant::now())
+        {
+            self.done(session);
         }
     }
 
@@ -138,7 +188,7 @@ impl Orphans {
     /// under its handle. To be called with an [`Ending`] held.
     pub(crate) fn context_ended(&self, session: &Session, context: Virtual) {
         session.endings.contexts.fetch_add(1, SeqCst);
-        self.lock().retain(|&(other, _)| other != context);
+        self.lock().retain(|orphan| orphan.context != context);
     }
 
     /// Held across a fork.
@@ -153,16 +203,19 @@ impl Orphans {
 
     /// Drops those whose work is done; true when none is left. To be called with a
     /// [`Question`] held.
-    pub(crate) fn done(&self, is_live: impl Fn(Virtual) -> bool) -> bool {
+    pub(crate) fn done(&self, session: &Session) -> bool {
         let list = std::mem::take(&mut *self.lock());
-        let busy = |&(context, event): &(Virtual, u64)| {
-            // A context takes its events along.
-            if !is_live(context) {
+        let busy = |orphan: &Orphan| {
+            // A context takes its events and its memory along.
+            if !is_live(session, orphan.context) {
                 return false;
             }
-            let busy = driver::call(ids::cuEventQuery, &[event]) == CUDA_ERROR_NOT_READY.0;
+            let busy = driver::call(ids::cuEventQuery, &[orphan.event]) == CUDA_ERROR_NOT_READY.0;
             if !busy {
-                driver::call(ids::cuEventDestroy_v2, &[event]);
+                driver::call(ids::cuEventDestroy_v2, &[orphan.event]);
+                if let Some((address, block)) = orphan.free {
+                    memory::release(session, address, block);
+                }
             }
             busy
         };

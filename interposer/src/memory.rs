@@ -259,7 +259,8 @@ pub(crate) fn free(session: &Session, address: u64) -> u32 {
     status
 }
 
-fn release(session: &Session, address: u64, block: Block) {
+/// The memory of a block that has left the books is free.
+pub(crate) fn release(session: &Session, address: u64, block: Block) {
     let empty = session.arena().release(address, block);
     if let Some(region) = empty {
         unmap(session, &region);

@@ -83,7 +83,7 @@ pub fn drain(deadline: Instant) -> Result<(), DrainError> {
         })?;
     }
     wait(session, "a stream that has ended", deadline, || {
-        if session.orphans.done(|context| is_live(session, context)) {
+        if session.orphans.done(session) {
             CUDA_SUCCESS.0
         } else {
             CUDA_ERROR_NOT_READY.0

@@ -246,6 +246,106 @@ fn managed_memory_is_told_from_pinned() {
     });
 }
 
+/// Memory that is freed in stream order is nobody else's until the stream gets there.
+#[test]
+fn stream_ordered_memory_is_free_in_its_turn() {
+    let variables = [("GPUCKPT_MOCK", "slow-kernels=200000,memory=67108864")];
+    alone(
+        "stream_ordered_memory_is_free_in_its_turn",
+        &variables,
+        || {
+            let context = primary();
+            let pool: u64 = get("cuDeviceGetDefaultMemPool", &[0]);
+            assert_eq!(get::<u64>("cuDeviceGetMemPool", &[0]), pool);
+            ok("cuDeviceSetMemPool", &[0, pool]);
+            let mut threshold = u64::MAX;
+            ok("cuMemPoolSetAttribute", &[pool, 4, at(&mut threshold)]);
+            ok("cuMemPoolTrimTo", &[pool, 0]);
+            let mut value = 0u64;
+            let place = at(&mut value);
+            let stream: u64 = get("cuStreamCreate", &[1]);
+            for (name, args, status) in [
+                ("cuMemPoolSetAttribute", [pool, 5, place, 0], NOT_SUPPORTED),
+                (
+                    "cuMemPoolSetAttribute",
+                    [pool ^ 99, 4, place, 0],
+                    INVALID_VALUE,
+                ),
+                ("cuMemPoolCreate", [place, place, 0, 0], NOT_SUPPORTED),
+                ("cuMemAllocAsync", [place, 0, stream, 0], INVALID_VALUE),
+                ("cuMemAllocAsync", [0, 64, stream, 0], INVALID_VALUE),
+                ("cuMemAllocAsync", [place, 64, 0x1234, 0], INVALID_HANDLE),
+                (
+                    "cuMemAllocAsync",
+                    [place, 1 << 40, stream, 0],
+                    OUT_OF_MEMORY,
+                ),
+                (
+                    "cuMemAllocFromPoolAsync",
+                    [place, 64, 7, stream],
+                    INVALID_VALUE,
+                ),
+                ("cuMemFreeAsync", [0x1234, stream, 0, 0], INVALID_VALUE),
+                ("cuDeviceGetDefaultMemPool", [place, 9, 0, 0], 101),
+            ] {
+                assert_eq!(call(name, &args), status, "{name}{args:x?}");
+            }
+            let module: u64 = get("cuModuleLoadData", &[ptx().as_ptr() as u64]);
+            let bump_: u64 = get("cuModuleGetFunction", &[module, c"bump".as_ptr() as u64]);
+            for (stream, alloc, free) in [
+                (stream, "cuMemAllocAsync", "cuMemFreeAsync"),
+                (0, "cuMemAllocAsync", "cuMemFreeAsync"),
+                (0, "cuMemAllocAsync_ptsz", "cuMemFreeAsync_ptsz"),
+            ] {
+                // A kernel that works on the block when it is freed: others get other memory.
+                let on = if alloc.ends_with("ptsz") { 2 } else { stream };
+                let block: u64 = get(alloc, &[4096, stream]);
+                ok("cuMemsetD32Async", &[block, 0, 1024, on]);
+                bump(bump_, on, block, 1024, 5);
+                ok(free, &[block, stream]);
+                let wrong = [(free, vec![block, stream]), ("cuMemFree_v2", vec![block])];
+                for (name, args) in wrong {
+                    assert_eq!(call(name, &args), INVALID_VALUE, "{name}");
+                }
+                let other: u64 = get("cuMemAlloc_v2", &[4096]);
+                assert_ne!(other, block, "{alloc}");
+                ok("cuCtxSynchronize", &[]);
+                let again: u64 = get("cuMemAllocFromPoolAsync", &[4096, pool, stream]);
+                assert_eq!(again, block, "{alloc}: free once the kernel was done");
+                ok("cuMemFree_v2", &[again]);
+                ok(free, &[other, stream]);
+            }
+            // More than the device has, one after the other, and never a wait by the program.
+            for _ in 0..6 {
+                let large: u64 = get("cuMemAllocAsync", &[40 << 20, stream]);
+                bump(bump_, stream, large, 64, 1);
+                ok("cuMemFreeAsync", &[large, stream]);
+            }
+            // Memory that waits for its turn is in no image, and not in the next context's way.
+            let last: u64 = get("cuMemAllocAsync", &[4096, stream]);
+            bump(bump_, stream, last, 64, 1);
+            ok("cuMemFreeAsync", &[last, stream]);
+            interposer::drain(std::time::Instant::now() + std::time::Duration::from_secs(20))
+                .unwrap();
+            assert_eq!(interposer::summary().allocations, 0);
+            assert!(
+                interposer::device_regions()
+                    .iter()
+                    .all(|region| region.len < 4096)
+            );
+            interposer::resume();
+            let last: u64 = get("cuMemAllocAsync", &[4096, stream]);
+            bump(bump_, stream, last, 64, 1);
+            ok("cuMemFreeAsync", &[last, stream]);
+            ok("cuDevicePrimaryCtxReset_v2", &[0]);
+            assert_eq!(primary(), context);
+            let fresh: u64 = get("cuMemAllocAsync", &[4096, 0]);
+            ok("cuMemsetD32_v2", &[fresh, 9, 1024]);
+            assert_eq!(words(fresh, 1024), [9; 1024]);
+        },
+    );
+}
+
 #[test]
 fn what_is_refused_is_said_once() {
     let errors = alone("what_is_refused_is_said_once", &[], || {
@@ -254,11 +354,11 @@ fn what_is_refused_is_said_once() {
         for _ in 0..3 {
             assert_eq!(call("cuGraphCreate", &[at(&mut value), 0]), NOT_SUPPORTED);
             assert_eq!(
-                call("cuMemAllocAsync", &[at(&mut value), 64, 0]),
+                call("cuMemPrefetchBatchAsync", &[0, 0, 0, 0, 0, 0, 0, 0]),
                 NOT_SUPPORTED
             );
             assert_eq!(
-                call("cuMemAllocAsync_ptsz", &[at(&mut value), 64, 0]),
+                call("cuMemPrefetchBatchAsync_ptsz", &[0, 0, 0, 0, 0, 0, 0, 0]),
                 NOT_SUPPORTED
             );
             assert_eq!(call("cuEventCreate", &[at(&mut value), 6]), NOT_SUPPORTED);
@@ -271,10 +371,10 @@ fn what_is_refused_is_said_once() {
             );
         }
         assert!(interposer::preflight().is_empty());
-        let attribute: i32 = get("cuDeviceGetAttribute", &[115, 0]);
+        let attribute: i32 = get("cuDeviceGetAttribute", &[102, 0]);
         assert_eq!(
             attribute, 0,
-            "memory pools are refused, so they are not advertised"
+            "virtual memory management is refused, so it is not advertised"
         );
     });
     if is_child("what_is_refused_is_said_once") {
@@ -287,7 +387,7 @@ fn what_is_refused_is_said_once() {
         "{errors}"
     );
     assert_eq!(
-        count("gpuckpt: cuMemAllocAsync is not supported"),
+        count("gpuckpt: cuMemPrefetchBatchAsync is not supported"),
         1,
         "{errors}"
     );

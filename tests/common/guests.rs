@@ -117,6 +117,10 @@ pub(crate) const GUESTS: &[Guest] = &[
         device: Device::Mock,
         ..gpu("managed", "mock/managed.cu", Build::Cuda, 8000)
     },
+    Guest {
+        device: Device::Mock,
+        ..gpu("ordered", "mock/ordered.cu", Build::Cuda, 8000)
+    },
     gpu(
         "separate",
         "apart/separate.cu",

@@ -30,23 +30,23 @@ pub(crate) fn init(call: &Call) -> u32 {
     status
 }
 
-/// `CU_DEVICE_ATTRIBUTE_…` numbers of managed memory, which the mock device alone has.
-const MANAGED: [u32; 2] = [83, 89];
+/// `CU_DEVICE_ATTRIBUTE_…` numbers of managed memory (83, 89), which the mock device alone has, and
+/// of memory pools (115), of which there is less than programs on a real device may want.
+const MOCKS: [u32; 3] = [83, 89, 115];
 
 /// Capabilities of the device that this layer does not pass on yet: `CU_DEVICE_ATTRIBUTE_…` numbers
-/// of VMM (102) and its handle types (103, 104, 105, 128), memory pools
-/// (115) and their handle types (119), IPC events (125), unified function pointers (129),
+/// of VMM (102) and its handle types (103, 104, 105, 128), handle types of
+/// memory pools (119), IPC events (125), unified function pointers (129),
 /// multicast (132), stream memory operations (92, 93, 94, 122, 123, 124).
-const HIDDEN: [u32; 16] = [
-    102, 103, 104, 105, 128, 115, 119, 125, 129, 132, 92, 93, 94, 122, 123, 124,
+const HIDDEN: [u32; 15] = [
+    102, 103, 104, 105, 128, 119, 125, 129, 132, 92, 93, 94, 122, 123, 124,
 ];
 
 /// `cuDeviceGetAttribute`: what is refused is not advertised.
 pub(crate) fn attribute(call: &Call) -> u32 {
     let status = generic(call);
     let asked = call.arg(1) as u32;
-    let hidden =
-        HIDDEN.contains(&asked) || (MANAGED.contains(&asked) && !call.session.options.mock);
+    let hidden = HIDDEN.contains(&asked) || (MOCKS.contains(&asked) && !call.session.options.mock);
     if status == CUDA_SUCCESS.0 && hidden {
         guest::write(call.arg(0), 0i32);
     }

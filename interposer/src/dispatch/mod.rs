@@ -21,6 +21,7 @@ pub(crate) mod managed;
 pub(crate) mod memory;
 pub(crate) mod module;
 pub(crate) mod occupancy;
+pub(crate) mod pool;
 pub(crate) mod stream;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

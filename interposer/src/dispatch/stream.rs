@@ -1,7 +1,5 @@
 //! Streams: identity, attributes, and functions of the application in stream order.
 
-use std::time::Instant;
-
 use cuda_abi::driver::{CUDA_ERROR_INVALID_HANDLE, CUDA_ERROR_INVALID_VALUE, CUDA_SUCCESS};
 
 use super::{Call, generic, generic_forward};
@@ -9,8 +7,6 @@ use crate::callbacks::{self, Request};
 use crate::driver;
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
-use crate::quiesce::is_live;
-use crate::session::Session;
 use crate::threads;
 
 /// `cuStreamGetCtx` and `_v2`; green contexts are refused, so there never is one.
@@ -64,20 +60,11 @@ pub(crate) fn id(call: &Call) -> u32 {
 pub(crate) fn destroy(call: &Call) -> u32 {
     let handle = Virtual::from_application(call.arg(0));
     if let Some(stream) = handle.and_then(|handle| call.session.handles.real(handle)) {
-        tidy(call.session);
+        call.session.orphans.tidy(call.session);
         call.session.orphans.note(call.session, stream.bits());
     }
     let _ending = call.session.endings.end();
     generic(call)
-}
-
-/// Drops the notes of work that is done, if nobody else is at it.
-fn tidy(session: &Session) {
-    if !session.orphans.is_empty()
-        && let Some(_question) = session.endings.ask(Instant::now())
-    {
-        session.orphans.done(|context| is_live(session, context));
-    }
 }
 
 /// `cuStreamCopyAttributes`: destination, source.

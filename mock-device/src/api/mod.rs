@@ -24,6 +24,7 @@ mod memory;
 mod module;
 mod occupancy;
 mod pointer;
+mod pool;
 mod refused;
 mod set;
 mod stream;
@@ -50,6 +51,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     module::EXPORTS,
     occupancy::EXPORTS,
     pointer::EXPORTS,
+    pool::EXPORTS,
     refused::EXPORTS,
     set::EXPORTS,
     stream::EXPORTS,

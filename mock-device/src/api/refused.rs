@@ -4,30 +4,9 @@
 
 use cuda_abi::driver::result::*;
 
-use super::{put, wanted};
 use crate::call::exports;
-use crate::driver::alive;
 
 exports! {
-    11020 "cuDeviceGetDefaultMemPool" fn cuDeviceGetDefaultMemPool(out: *mut u64, device: i32) {
-        alive()?.device(device)?;
-        put(out, 0)?;
-        Err(CUDA_ERROR_NOT_SUPPORTED)
-    }
-    11020 "cuDeviceGetMemPool" fn cuDeviceGetMemPool(out: *mut u64, device: i32) {
-        alive()?.device(device)?;
-        put(out, 0)?;
-        Err(CUDA_ERROR_NOT_SUPPORTED)
-    }
-    11020 "cuMemAllocAsync"
-    fn cuMemAllocAsync | cuMemAllocAsync_ptsz [_per_thread] (out: *mut u64, _size: usize, _stream: u64) {
-        wanted(out)?;
-        Err(CUDA_ERROR_NOT_SUPPORTED)
-    }
-    11020 "cuMemFreeAsync"
-    fn cuMemFreeAsync | cuMemFreeAsync_ptsz [_per_thread] (_address: u64, _stream: u64) {
-        Err(CUDA_ERROR_NOT_SUPPORTED)
-    }
     10010 "cuStreamBeginCapture"
     fn cuStreamBeginCapture_v2 | cuStreamBeginCapture_v2_ptsz [_per_thread] (_stream: u64, _mode: u32) {
         Err(CUDA_ERROR_NOT_SUPPORTED)
