@@ -23,6 +23,8 @@ pub(crate) struct Module {
     program: Arc<Program>,
     executable: Executable,
     addresses: Vec<u64>,
+    /// Where its code lies.
+    code: u64,
     /// Starts of the memory that holds the variables.
     segments: Vec<u64>,
     sm: u32,
@@ -31,6 +33,9 @@ pub(crate) struct Module {
     generation: u64,
     functions: Mutex<HashMap<String, Arc<Function>>>,
 }
+
+/// Addresses of a module's code, 16 bytes a function: entries and device functions.
+const CODE: u64 = 1 << 20;
 
 /// Where the variables of one space go.
 #[derive(Default)]
@@ -102,8 +107,7 @@ impl Module {
             })
             .collect();
         let addresses: Vec<u64> = homes.iter().map(|(m, at)| m.start + at).collect();
-        // 16 bytes a function of the program: entries and device functions.
-        let code = driver.space.code_address(1 << 20)?;
+        let code = driver.space.code_address(CODE)?;
         let executable = program
             .module
             .instantiate(Placement {
@@ -126,6 +130,7 @@ impl Module {
             program: program.clone(),
             executable,
             addresses,
+            code,
             segments,
             sm: driver.config.sm,
             of_library,
@@ -206,6 +211,7 @@ impl Module {
             let _ = driver.handles.remove::<Function>(function.handle);
         }
         let _ = driver.handles.remove::<Module>(self.handle);
+        driver.space.give_code(self.code, CODE);
     }
 
     /// Unloads it: nothing may use it any more.

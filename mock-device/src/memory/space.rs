@@ -54,6 +54,13 @@ impl Table {
         below.is_some_and(|(at, len)| at + len > start)
     }
 
+    /// The addresses of a module's variables may be given out again.
+    fn give_variables(&mut self, gone: &Mapping) {
+        if matches!(gone.kind, Kind::Variables | Kind::Constants) {
+            self.variables.give(gone.start, gone.size);
+        }
+    }
+
     /// The mappings that exactly fill a range.
     fn exactly(&self, start: u64, size: u64) -> Option<Vec<Arc<Mapping>>> {
         let mut at = start;
@@ -204,17 +211,21 @@ impl Space {
     ) -> Option<Arc<Mapping>> {
         let mut table = write(&self.table);
         table.mappings.get(&start).filter(|m| which(m))?;
-        table.mappings.remove(&start)
+        let gone = table.mappings.remove(&start)?;
+        table.give_variables(&gone);
+        Some(gone)
     }
 
     /// Takes out everything that a context owned.
     pub(crate) fn free_owned(&self, owner: u64) {
         let gone: Vec<_> = {
             let mut table = write(&self.table);
-            table
+            let gone: Vec<_> = table
                 .mappings
                 .extract_if(.., |_, m| m.owner == owner)
-                .collect()
+                .collect();
+            gone.iter().for_each(|(_, m)| table.give_variables(m));
+            gone
         };
         drop(gone);
     }
@@ -254,6 +265,11 @@ impl Space {
         let mut table = write(&self.table);
         let at = table.code.take(size, 4096);
         at.ok_or(CUDA_ERROR_OUT_OF_MEMORY)
+    }
+
+    /// The code of a module is gone.
+    pub(crate) fn give_code(&self, start: u64, size: u64) {
+        write(&self.table).code.give(start, size);
     }
 
     /// Pinned host memory: new memory, or memory of the program's.
