@@ -94,13 +94,17 @@ pub(crate) enum Op {
 /// Where the driver puts a module's variables and its code, which kernels may keep the address of,
 /// may depend on every module that was loaded before, the unloaded ones included. So a module is
 /// *pinned*: after its end the log keeps its load and its unload for the replay, in their places.
-/// The oldest pins of ended modules go when there are more than [`MOST_DEAD_PINS`]; if that moves
-/// a variable, the restart says so.
+/// When there are more than [`MOST_DEAD_PINS`] of ended modules, the oldest go: first of those that
+/// were placed and ended with nothing in between, as those of programs that load and unload over
+/// and over. If that moves a variable, the restart says so.
 struct Pin {
     id: ObjectId,
     owner: Virtual,
     context: Option<Virtual>,
     dead: bool,
+    /// Nothing was placed between its load and its end, so that nothing's place depends on it
+    /// where a driver gives places out again.
+    alone: bool,
 }
 
 const MOST_DEAD_PINS: usize = 256;
@@ -359,13 +363,21 @@ impl Recorder {
             owner,
             context,
             dead: false,
+            alone: false,
         });
     }
 
     fn mark_pins(&mut self, dead: &[Virtual]) {
-        for pin in &mut self.pins {
-            pin.dead |= dead.contains(&pin.owner)
-                || pin.context.is_some_and(|context| dead.contains(&context));
+        let mut others = false;
+        for pin in self.pins.iter_mut().rev() {
+            let ends = !pin.dead
+                && (dead.contains(&pin.owner)
+                    || pin.context.is_some_and(|context| dead.contains(&context)));
+            if ends {
+                (pin.dead, pin.alone) = (true, !others);
+            } else {
+                others = true;
+            }
         }
     }
 
@@ -378,14 +390,16 @@ impl Recorder {
             .count()
             .saturating_sub(MOST_DEAD_PINS);
         let mut gone = Vec::new();
-        self.pins.retain(|pin| {
-            let goes = pin.dead && surplus > 0;
-            if goes {
-                surplus -= 1;
-                gone.push(pin.id);
-            }
-            !goes
-        });
+        for alone in [true, false] {
+            self.pins.retain(|pin| {
+                let goes = pin.dead && pin.alone >= alone && surplus > 0;
+                if goes {
+                    surplus -= 1;
+                    gone.push(pin.id);
+                }
+                !goes
+            });
+        }
         for id in gone {
             if let Err(error) = self.log.destroy(id) {
                 self.failure
@@ -403,6 +417,7 @@ impl Recorder {
             owner,
             context,
             dead: false,
+            alone: false,
         });
     }
 

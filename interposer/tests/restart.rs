@@ -529,6 +529,55 @@ fn variables_of_a_compressed_file_are_kept() {
     println!("DONE");
 }
 
+/// A program may load and unload without end: what a replay keeps of that is bounded, and what
+/// stayed keeps its place all the same.
+#[test]
+fn modules_that_come_and_go_move_nothing() {
+    const NAME: &str = "modules_that_come_and_go_move_nothing";
+    let counter = |module: u64| {
+        let (mut address, mut bytes) = (0u64, 0u64);
+        let name = c"counter".as_ptr() as u64;
+        ok(
+            "cuModuleGetGlobal_v2",
+            &[at(&mut address), at(&mut bytes), module, name],
+        );
+        address
+    };
+    if is_child(NAME) && std::env::var_os("LATER").is_none() {
+        init();
+        ok("cuInit", &[0]);
+        let context: u64 = get("cuDevicePrimaryCtxRetain", &[0]);
+        ok("cuCtxSetCurrent", &[context]);
+        let image = ptx();
+        let load = || -> u64 { get("cuModuleLoadData", &[image.as_ptr() as u64]) };
+        let mut comes = load();
+        let stays = load();
+        for _ in 0..400 {
+            ok("cuModuleUnload", &[comes]);
+            comes = load();
+        }
+        let app = (stays, counter(stays), comes, counter(comes));
+        save(&checkpoint(&app), variable("IMAGE").as_ref());
+        println!("DONE {}", interposer::summary().records_live);
+        return;
+    }
+    if is_child(NAME) {
+        init();
+        type Kept = (u64, u64, u64, u64);
+        let (stays, at_first, comes, at_last): Kept =
+            restart(&load(variable("IMAGE").as_ref())).expect("restored");
+        assert_eq!((counter(stays), counter(comes)), (at_first, at_last));
+        println!("DONE");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    let variables = [("IMAGE", image.to_str().unwrap()), ("LATER", "1")];
+    let records: u64 = child_says(NAME, &variables[..1], "DONE").parse().unwrap();
+    assert!(records < 900, "{records} records");
+    child_says(NAME, &variables, "DONE");
+}
+
 /// Variables that moved may be in kernels' hands: refused by name, before anything goes wrong.
 #[test]
 fn moved_variables_are_refused() {
