@@ -177,8 +177,13 @@ impl Orphans {
 
     /// Drops what is done, if nobody else is at it.
     pub(crate) fn tidy(&self, session: &Session) {
+        self.tidy_until(session, Instant::now());
+    }
+
+    /// The same, waiting for others until the deadline.
+    pub(crate) fn tidy_until(&self, session: &Session, deadline: Instant) {
         if !self.is_empty()
-            && let Some(_question) = session.endings.ask(Instant::now())
+            && let Some(_question) = session.endings.ask(deadline)
         {
             self.done(session);
         }

@@ -2,6 +2,8 @@
 //! again when the stream has got to where it was freed. Each device has its one pool, whose
 //! attributes are hints; others are refused.
 
+use std::time::{Duration, Instant};
+
 use cuda_abi::driver::{
     CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_DEVICE, CUDA_ERROR_INVALID_VALUE,
     CUDA_ERROR_OUT_OF_MEMORY, CUDA_SUCCESS,
@@ -18,6 +20,9 @@ use crate::threads;
 
 /// The application's handles of the devices' pools count from here: no virtual handle is like it.
 const POOLS: u64 = 0x7070_0000_0000_0000;
+
+/// How long memory that is about to be free is waited for, while other objects end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The legacy default stream, and the calling thread's.
 const LEGACY: u64 = 1;
@@ -91,7 +96,8 @@ fn give(call: &Call, at: usize, device: Option<i32>) -> Result<(), u32> {
             with_current(session, context, || {
                 driver::call(ids::cuCtxSynchronize, &[])
             })?;
-            session.orphans.tidy(session);
+            let deadline = Instant::now() + PATIENCE;
+            session.orphans.tidy_until(session, deadline);
             allocate()
         }
         made => made,
