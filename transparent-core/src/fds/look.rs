@@ -12,6 +12,8 @@ const LARGEFILE: i32 = 0o100_000;
 /// One descriptor, looked at.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
+    /// Its number in the program's table. Calls on the open file go through
+    /// [`hold`](crate::apart::hold): the caller's table may be another one.
     pub(super) fd: i32,
     /// Target of the link in `/proc/self/fd`.
     pub(super) link: RawPath,
