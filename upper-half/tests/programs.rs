@@ -163,13 +163,16 @@ fn the_gate_is_called_from_threads_and_handlers() {
 }
 
 /// Saves the program when a handler has interrupted it before this instruction of the
-/// gate, and restores it: false when the gate has no such instruction.
-fn restarted_at(step: usize, guest: &Path) -> bool {
+/// gate, and restores it on a machine as `then` says: false when the gate has no such
+/// instruction.
+fn restarted_at(step: usize, guest: &Path, state: &[&str], then: &'static str) -> bool {
     let (image, go) = (folder().join("gates.image"), folder().join("go"));
     let (image, go) = (name(&image), name(&go));
     let _ = std::fs::remove_file(go);
     let save = ["--save", image, "--after", "40"];
-    let mut output = launch(&save, &[name(guest), &step.to_string(), go]);
+    let number = step.to_string();
+    let program = [&[name(guest), &number, go], state].concat();
+    let mut output = launch(&save, &program);
     while output.status.code() == Some(85) && output.stdout.is_empty() {
         output = run(Command::new(host()).args(save).args(["--restore", image]));
     }
@@ -178,22 +181,41 @@ fn restarted_at(step: usize, guest: &Path) -> bool {
     }
     assert_eq!(output.status.code(), Some(85), "{step}: {}", text(&output));
     std::fs::write(go, "").expect("the file that it waits for");
+    if then == "off" {
+        forbid(image);
+    }
+    let before = FSGSBASE.replace(then);
     let output = run(Command::new(host()).args(["--restore", image]));
     assert_eq!(
         text(&output),
         "failures: 0\nexit status: 0",
         "instruction {step}"
     );
+    FSGSBASE.set(before);
     true
+}
+
+/// Makes the gate's FSGSBASE instructions in an image undefined ones.
+fn forbid(image: &str) {
+    let mut bytes = std::fs::read(image).expect("the image");
+    for i in 0..bytes.len() - 4 {
+        if let [0xf3, 0x48, 0x0f, 0xae, 0xc0..=0xdf] = bytes[i..i + 5] {
+            bytes[i..i + 5].copy_from_slice(&[0x0f, 0x0b, 0x0f, 0x0b, 0x90]);
+        }
+    }
+    std::fs::write(image, bytes).expect("a changed image");
 }
 
 #[test]
 fn a_thread_may_be_anywhere_in_the_gate_when_it_is_saved() {
     let guest = compile("gates.c", &[]);
-    for fsgsbase in ["", "off"] {
+    for (fsgsbase, then) in [("", "off"), ("", ""), ("off", "")] {
         FSGSBASE.set(fsgsbase);
-        let steps = (0..).take_while(|step| restarted_at(*step, &guest)).count();
-        assert!(steps > 5, "{steps} instructions of the gate");
+        for state in [&[][..], &["closed"]] {
+            let restarted = |step: &usize| restarted_at(*step, &guest, state, then);
+            let steps = (0..).take_while(restarted).count();
+            assert!(steps > 5, "{steps} instructions of the gate");
+        }
     }
 }
 

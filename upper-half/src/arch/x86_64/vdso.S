@@ -109,7 +109,7 @@ gate:
 descent:
 	cmpq	$0, CLOSED_OR_BY_CALLS
 	jne	3f
-1:	rdfsbase %rax
+	rdfsbase %rax
 	mov	%rax, %gs:UPPER_FS
 	mov	%gs:LOWER_FS, %rax
 	wrfsbase %rax
@@ -124,8 +124,8 @@ below:	mov	%gs:LOWER_SP, %rsp
 	ret
 3:	cmpl	$0, CLOSED
 	je	by_calls
-	test	%edi, %edi		/* internal calls pass a closed gate */
-	js	5f
+	test	%edi, %edi		/* internal calls pass a closed gate, by the way */
+	js	by_calls		/* that is there on every machine */
 	push	%rdi
 	push	%rsi
 4:	lea	CLOSED, %rdi
@@ -139,8 +139,6 @@ below:	mov	%gs:LOWER_SP, %rsp
 	pop	%rsi
 	pop	%rdi
 	jmp	descent
-5:	cmpl	$0, BY_CALLS
-	je	1b
 /* A system call leaves %r8 and %r9 alone. */
 by_calls:
 	mov	%rdi, %r8
