@@ -1,10 +1,11 @@
 //! Timers with a descriptor (timerfd_create(2)).
 
 use super::look::Look;
+use crate::apart::hold;
 use crate::{Refusal, sys};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A timerfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +26,17 @@ pub struct Timerfd {
 }
 
 pub(super) fn take(look: &Look) -> Result<Timerfd, Refusal> {
-    parse(look).ok_or_else(|| {
+    let timer = parse(look).and_then(|timer| {
+        if timer.remaining_ns > 0 || timer.ticks == 0 || timer.interval_ns == 0 {
+            return Some(timer);
+        }
+        // It has expired and nobody has read it: the kernel goes on with its intervals
+        // when it is next asked, and counts those that are over.
+        let file = hold(look.fd).ok()?;
+        sys::objects::timerfd_wind(file.as_raw_fd()).ok()?;
+        parse(&Look::at(look.fd).ok()??)
+    });
+    timer.ok_or_else(|| {
         look.refuse(
             "the kernel does not show its settings",
             "use a kernel with CONFIG_PROC_FS and timerfd in fdinfo",

@@ -133,6 +133,13 @@ pub(crate) fn timerfd_set(
     check_int(unsafe { libc::timerfd_settime(fd, flags, &spec, std::ptr::null_mut()) }).map(drop)
 }
 
+/// Asks a timer for what is left, which brings one with an interval up to date.
+pub(crate) fn timerfd_wind(fd: RawFd) -> io::Result<()> {
+    let mut spec = MaybeUninit::<libc::itimerspec>::uninit();
+    // SAFETY: `spec` has room for the answer.
+    check_int(unsafe { libc::timerfd_gettime(fd, spec.as_mut_ptr()) }).map(drop)
+}
+
 /// Sets the count of expirations that nobody has read.
 pub(crate) fn timerfd_set_ticks(fd: RawFd, ticks: u64) -> io::Result<()> {
     // SAFETY: the ioctl reads one u64.

@@ -509,7 +509,12 @@ fn timers_keep_what_is_left_and_what_nobody_has_read() {
         assert_eq!((is.clock, is.interval_ns), (libc::CLOCK_MONOTONIC, 7 * S));
         assert_eq!(timer(&after, 21).remaining_ns, 0);
         assert!(file(21).read(&mut [0; 8]).is_err());
-        assert_eq!(timer(&after, 22).interval_ns, 1000 * S);
+        let (was, is) = (timer(&table, 22), timer(&after, 22));
+        assert_eq!(is.interval_ns, 1000 * S);
+        assert!(
+            close(was.remaining_ns, 1000 * S) && close(is.remaining_ns, 1000 * S),
+            "it goes on"
+        );
         let mut ticks = [0; 8];
         file(22).read_exact(&mut ticks).unwrap();
         assert_eq!(u64::from_ne_bytes(ticks), 1);
