@@ -305,6 +305,7 @@ fn spawn(thread: ThreadState, actions: *mut Actions, on_host: fn(i32)) -> Result
 }
 
 extern "C" fn restored_host(argument: *mut c_void) -> *mut c_void {
+    threads::block_all();
     // SAFETY: made by `spawn` from a Box, given to this host alone.
     let Host {
         record,

@@ -133,6 +133,13 @@ pub(crate) fn keep_only(threads: &mut Threads, record: &Record) {
     threads.list.push(RecordPtr(record.me));
 }
 
+/// First of all that a host does: libc starts every thread with the signal of
+/// cancellation unblocked, and that one is the application's (glibc uses it for timers
+/// that start threads, too).
+pub(crate) fn block_all() {
+    sys::set_mask(u64::MAX);
+}
+
 /// What a host is to do before it enters the upper half.
 pub(crate) struct Birth {
     pub(crate) record: *mut Record,
@@ -145,14 +152,15 @@ pub(crate) struct Birth {
 /// Stack of a host: drivers compile kernels on it.
 const HOST_STACK: usize = 8 << 20;
 
-// Values of `Record::birth`.
-const UNREGISTERED: u32 = 0;
+// Bits of `Record::birth`: what has happened, and who sleeps until it does.
 const REGISTERED: u32 = 1;
 const HOST_WAITS: u32 = 2;
+const BLOCKED: u32 = 4;
+const CREATOR_WAITS: u32 = 8;
 
 /// Starts a host for `birth`; the application's id of the new thread, or an
-/// errno. The creator registers the thread, so that it need not wait for the
-/// host to run; the host rarely has to wait for that.
+/// errno. The creator registers the thread, so that the host rarely
+/// has to wait for that.
 pub(crate) fn spawn(birth: Box<Birth>) -> Result<i32, i32> {
     let (record, words) = (birth.record, birth.id_words);
     let raw = Box::into_raw(birth);
@@ -174,7 +182,9 @@ pub(crate) fn spawn(birth: Box<Birth>) -> Result<i32, i32> {
         }
     }
     let state = &shared.birth;
-    if state.swap(REGISTERED, AcqRel) == HOST_WAITS {
+    // Nobody may know the thread before it has every signal blocked.
+    await_birth(state, BLOCKED, CREATOR_WAITS);
+    if state.fetch_or(REGISTERED, AcqRel) & HOST_WAITS != 0 {
         sys::futex_wake(state);
     }
     Ok(vtid)
@@ -233,6 +243,7 @@ fn libc_create() -> Create {
 }
 
 extern "C" fn host(argument: *mut c_void) -> *mut c_void {
+    block_all();
     // SAFETY: made by `spawn` from a Box, given to this host alone.
     let birth = *unsafe { Box::from_raw(argument.cast::<Birth>()) };
     let record = birth.record;
@@ -243,25 +254,29 @@ extern "C" fn host(argument: *mut c_void) -> *mut c_void {
     }
     // SAFETY: as above.
     let shared = unsafe { &*record };
-    await_registration(&shared.birth);
+    if shared.birth.fetch_or(BLOCKED, AcqRel) & CREATOR_WAITS != 0 {
+        sys::futex_wake(&shared.birth);
+    }
+    await_birth(&shared.birth, REGISTERED, HOST_WAITS);
     process::hooks().on_thread_start(shared.vtid.load(Relaxed));
-    // SAFETY: GS is set, hosts are born with all signals blocked, and the
-    // frame lies in the record.
+    // SAFETY: GS is set, all signals are blocked, and the frame lies in the record.
     unsafe { arch::enter(record, birth.frame, birth.fs) };
     finish(record);
     std::ptr::null_mut()
 }
 
-fn await_registration(state: &AtomicU32) {
+/// Waits until `wanted` has happened; `waits` tells the other side to wake us.
+fn await_birth(state: &AtomicU32, wanted: u32, waits: u32) {
     for _ in 0..200 {
-        if state.load(Acquire) == REGISTERED {
+        if state.load(Acquire) & wanted != 0 {
             return;
         }
         std::hint::spin_loop();
     }
-    let _ = state.compare_exchange(UNREGISTERED, HOST_WAITS, AcqRel, Acquire);
-    while state.load(Acquire) != REGISTERED {
-        sys::futex_wait(state, HOST_WAITS, None);
+    let mut seen = state.fetch_or(waits, AcqRel) | waits;
+    while seen & wanted == 0 {
+        sys::futex_wait(state, seen, None);
+        seen = state.load(Acquire);
     }
 }
 
