@@ -26,7 +26,7 @@ pub(crate) mod sections {
     /// `transparent_core::fds::FdTable`.
     pub(crate) const FDS: (&str, u32) = ("fds", 2);
     /// `transparent_core::attributes::Attributes`.
-    pub(crate) const ATTRIBUTES: (&str, u32) = ("attributes", 1);
+    pub(crate) const ATTRIBUTES: (&str, u32) = ("attributes", 2);
     /// How the threads are scheduled.
     pub(crate) const SCHEDULING: (&str, u32) = ("scheduling", 1);
     /// The interposer's log.
@@ -262,9 +262,16 @@ fn attributes_and_signals(parked: &upper_half::Parked) -> Result<attributes::Att
     const ROUNDS: usize = 1000;
     let mut rounds = 0;
     loop {
-        let attributes = attributes::capture().map_err(Failure::failed)?;
+        let mut attributes = attributes::capture().map_err(Failure::failed)?;
         rounds += 1;
-        if !parked.take_signals() || rounds == ROUNDS {
+        let mut timers = attributes.posix_timers.iter();
+        let to_threads =
+            timers.any(|timer| timer.thread.is_some()) && parked.take_signals_of_threads();
+        if !parked.take_signals() && !to_threads || rounds == ROUNDS {
+            let threads = upper_half::threads();
+            for timer in &mut attributes.posix_timers {
+                timer.name_thread(|id| Some(threads.iter().find(|t| t.tid == id)?.vtid));
+            }
             return Ok(attributes);
         }
     }

@@ -62,7 +62,7 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
     scheduling::load(&image)?;
     let table: fds::FdTable =
         image.get_bincode_of(sections::FDS.0, SectionKind::FDS, sections::FDS.1)?;
-    let attributes: attributes::Attributes = image.get_bincode(
+    let mut attributes: attributes::Attributes = image.get_bincode_of(
         sections::ATTRIBUTES.0,
         SectionKind::ATTRIBUTES,
         sections::ATTRIBUTES.1,
@@ -77,6 +77,10 @@ pub(crate) fn run(mut options: JobOptions, folder: &Path) -> Result<Infallible> 
         .map_err(|error| anyhow!(error))?;
     // Before limits bind that the job may have set when it had all its threads.
     control.start(job)?;
+    let threads = upper_half::threads();
+    for timer in &mut attributes.posix_timers {
+        timer.name_thread(|id| Some(threads.iter().find(|t| t.vtid == id)?.tid));
+    }
     say(attributes::restore(&attributes).context("cannot restore the process's attributes")?);
     fds::rearm_timers(&table)?;
     say(fds::settle(&table, rule(files)).context("cannot roll back the job's files")?);

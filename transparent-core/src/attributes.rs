@@ -1,11 +1,12 @@
 //! Attributes of the process: working directory, umask, limits, interval timers,
-//! and what prctl keeps.
+//! timers made by timer_create, and what prctl keeps.
 //!
 //! Those of single threads (name, signal mask, scheduling, parent-death signal) are
 //! saved with the threads. Nothing here is worth failing a restart for but the
 //! working directory: what a restart may not set again (a hard limit that is lower
 //! here) becomes a note.
 
+use crate::posix_timers::{self, PosixTimer, TimerError};
 use crate::{RawPath, Refusal, sys};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -13,8 +14,8 @@ use thiserror::Error;
 
 /// Name of the section that holds the [`Attributes`].
 pub const SECTION: &str = "attributes";
-/// Version of the section.
-pub const VERSION: u32 = 1;
+/// Version of the section; images with another one are of another layout.
+pub const VERSION: u32 = 2;
 
 /// The section `attributes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub struct Attributes {
     pub huge_pages_disabled: bool,
     /// `PR_GET_CHILD_SUBREAPER`.
     pub child_subreaper: bool,
+    /// Timers made by timer_create(2).
+    pub posix_timers: Vec<PosixTimer>,
 }
 
 /// A resource limit (getrlimit(2)).
@@ -78,6 +81,9 @@ pub enum AttributeError {
         /// The errno.
         source: io::Error,
     },
+    /// A timer could not be read or made.
+    #[error(transparent)]
+    Timer(#[from] TimerError),
     /// The working directory is gone.
     #[error(
         "cannot enter the working directory {path}: {source}; create it, or restart where it exists"
@@ -120,16 +126,7 @@ const ASK: u32 = u32::MAX;
 /// One refusal for each thing.
 pub fn check() -> Result<(), Vec<Refusal>> {
     let mut refused = Vec::new();
-    let timers = std::fs::read_to_string("/proc/self/timers").unwrap_or_default();
-    for line in timers.lines() {
-        if let Some(id) = line.strip_prefix("ID:") {
-            refused.push(Refusal::new(
-                format!("POSIX timer {}", id.trim()),
-                "timers made by timer_create cannot be saved yet",
-                "use setitimer or timerfd, or delete it before the checkpoint",
-            ));
-        }
-    }
+    refused.extend(posix_timers::check());
     if let Err(refusal) = cwd() {
         refused.push(refusal);
     }
@@ -202,6 +199,7 @@ pub fn capture() -> Result<Attributes, AttributeError> {
         personality: sys::process::personality(ASK).map_err(read("personality"))?,
         huge_pages_disabled: get(libc::PR_GET_THP_DISABLE).unwrap_or(0) & 1 != 0,
         child_subreaper: sys::process::child_subreaper().map_err(read("subreaper flag"))?,
+        posix_timers: posix_timers::capture()?,
     })
 }
 
@@ -210,7 +208,7 @@ pub fn capture() -> Result<Attributes, AttributeError> {
 /// begin to run, and limits bind from here on. Returns what could not be set.
 ///
 /// # Errors
-/// When the working directory is not there.
+/// When the working directory is not there, or a timer cannot be made.
 pub fn restore(attributes: &Attributes) -> Result<Vec<String>, AttributeError> {
     let mut notes = Vec::new();
     if let Some(path) = &attributes.cwd {
@@ -248,6 +246,7 @@ pub fn restore(attributes: &Attributes) -> Result<Vec<String>, AttributeError> {
             sys::process::set_interval_timer(timer.which, timer.remaining_us, timer.interval_us);
         note("interval timer", result);
     }
+    posix_timers::restore(&attributes.posix_timers)?;
     Ok(notes)
 }
 

@@ -24,6 +24,7 @@ pub mod image;
 pub mod maps;
 pub mod memory;
 mod path;
+pub mod posix_timers;
 mod refusal;
 pub mod scheduling;
 mod sys;

@@ -245,7 +245,7 @@ pub(crate) fn posix_timer() {
     let made = unsafe {
         let mut event: libc::sigevent = std::mem::zeroed();
         event.sigev_notify = libc::SIGEV_NONE;
-        libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer)
+        libc::timer_create(libc::CLOCK_THREAD_CPUTIME_ID, &mut event, &mut timer)
     };
     assert_eq!(made, 0);
 }

@@ -29,11 +29,13 @@ static HELD: AtomicU32 = AtomicU32::new(0);
 /// Threads of the rendezvous before this epoch may run on: all have queued their
 /// signals again, so none that is sent from now on can overtake them.
 static RELEASED: AtomicU32 = AtomicU32::new(0);
-/// Epoch whose threads are all parked: each takes its pending signals now, when
-/// nobody can send another.
+/// Rounds of taking signals: when it changes, all threads are parked, nobody can send
+/// another, and each takes what is pending for it.
 static COLLECT: AtomicU32 = AtomicU32::new(0);
 /// Threads that have done so.
 static COLLECTED: AtomicU32 = AtomicU32::new(0);
+/// Signals that they took in this round.
+static TAKEN: AtomicU32 = AtomicU32::new(0);
 /// Rings for parked threads to look at `COLLECT` and `EPOCH`.
 static BELL: AtomicU32 = AtomicU32::new(0);
 /// One rendezvous at a time.
@@ -117,10 +119,7 @@ pub fn park(deadline: Instant) -> Result<Parked, ParkError> {
         let events = EVENTS.load(SeqCst);
         let (total, missing) = ask_all(epoch, round, &waiting);
         if missing == 0 && total != 0 {
-            COLLECTED.store(0, SeqCst);
-            COLLECT.store(epoch, SeqCst);
-            ring();
-            wait_while(&COLLECTED, |threads| threads != total as u32);
+            parked.take_signals_of_threads();
             parked.take_signals();
             return Ok(parked);
         }
@@ -246,6 +245,17 @@ impl Parked {
     /// Lets everybody run on.
     pub fn release(self) {}
 
+    /// The same for signals that are pending for single threads, which timers can raise.
+    pub fn take_signals_of_threads(&self) -> bool {
+        let threads = threads::lock().list.len() as u32;
+        COLLECTED.store(0, SeqCst);
+        TAKEN.store(0, SeqCst);
+        COLLECT.fetch_add(1, SeqCst);
+        ring();
+        wait_while(&COLLECTED, |done| done != threads);
+        TAKEN.load(SeqCst) != 0
+    }
+
     /// Takes the signals that are pending for the whole process into the state; one
     /// thread queues them again as it resumes. True when there were any. Whoever saves
     /// what raises signals (interval timers) calls this afterwards, and saves it again
@@ -318,7 +328,6 @@ pub(crate) fn something_changed() {
 /// In the child of a fork nobody asks for a park.
 pub(crate) fn reset_in_child() {
     EPOCH.store(0, SeqCst);
-    COLLECT.store(0, SeqCst);
     HELD.store(0, SeqCst);
     RELEASED.store(0, SeqCst);
 }
@@ -379,17 +388,20 @@ unsafe fn park_at(
             shared: Vec::new(),
         };
         HELD.fetch_add(1, SeqCst);
+        let mut round = COLLECT.load(SeqCst);
         record.parked.store(epoch, SeqCst);
         something_changed();
-        let mut collected = false;
         loop {
             let bell = BELL.load(SeqCst);
             if EPOCH.load(SeqCst) != epoch {
                 break;
             }
-            if !collected && COLLECT.load(SeqCst) == epoch {
-                slot.private = take_private();
-                collected = true;
+            let asked = COLLECT.load(SeqCst);
+            if asked != round {
+                round = asked;
+                let mut taken = take_private();
+                TAKEN.fetch_add(taken.len() as u32, SeqCst);
+                slot.private.append(&mut taken);
                 COLLECTED.fetch_add(1, SeqCst);
                 sys::futex_wake(&COLLECTED);
             }

@@ -33,7 +33,7 @@ int main(int argc, char **argv)
         REQUIRE(fd >= 0 && bind(fd, &name, sizeof name.sa_family) == 0 && listen(fd, 1) == 0, "a listener");
     } else if (strcmp(object, "timer") == 0) {
         struct sigevent event = {.sigev_notify = SIGEV_NONE};
-        REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0, "timer_create");
+        REQUIRE(timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) == 0, "timer_create");
         has_timer = 1;
     } else if (strcmp(object, "inotify") == 0) {
         fd = inotify_init1(IN_CLOEXEC);

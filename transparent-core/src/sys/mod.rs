@@ -10,6 +10,7 @@ pub(crate) mod objects;
 pub(crate) mod process;
 pub(crate) mod scheduling;
 pub(crate) mod sockets;
+pub(crate) mod timers;
 
 use std::io;
 

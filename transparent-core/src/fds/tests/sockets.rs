@@ -47,7 +47,7 @@ fn pairs_come_back_with_what_is_in_flight_both_ways() {
         let long: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
         send(20, &long);
         send(21, b"back");
-        for message in [b"one".as_slice(), b"three"] {
+        for message in [b"one".as_slice(), b"", b"three"] {
             send(22, message);
             send(25, message);
         }
@@ -62,7 +62,7 @@ fn pairs_come_back_with_what_is_in_flight_both_ways() {
         assert!(cloexec(21) && !cloexec(20));
         assert_eq!(receive(30), [b"back"]);
         assert_eq!(receive(21).concat(), long);
-        let messages = [b"one".as_slice(), b"three"];
+        let messages = [b"one".as_slice(), b"", b"three"];
         assert_eq!(receive(23), messages);
         assert_eq!(receive(24), messages);
         assert_eq!(
