@@ -15,14 +15,22 @@ pub(crate) fn encode<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(),
 
 /// Appends an unsigned number as bincode writes it: in one byte below 251, else in the fewest of
 /// 2, 4 or 8 bytes, after a byte that says how many.
-#[inline]
+#[inline(always)]
 pub(crate) fn number(value: u64, bytes: &mut Vec<u8>) {
+    if value < 251 {
+        bytes.push(value as u8);
+    } else {
+        large(value, bytes);
+    }
+}
+
+#[inline]
+fn large(value: u64, bytes: &mut Vec<u8>) {
     let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
     match value {
-        0..251 => bytes.push(a),
-        251..0x1_0000 => bytes.extend_from_slice(&[251, a, b]),
-        0x1_0000..0x1_0000_0000 => bytes.extend_from_slice(&[252, a, b, c, d]),
-        _ => bytes.extend_from_slice(&[253, a, b, c, d, e, f, g, h]),
+        0x1_0000_0000.. => bytes.extend_from_slice(&[253, a, b, c, d, e, f, g, h]),
+        0x1_0000.. => bytes.extend_from_slice(&[252, a, b, c, d]),
+        _ => bytes.extend_from_slice(&[251, a, b]),
     }
 }
 

@@ -38,6 +38,16 @@ impl Slots {
         Some(stored)
     }
 
+    /// Removes a record of which nothing is needed any more.
+    pub(crate) fn drop(&mut self, slot: Slot) {
+        if let Some(place) = self.slots.get_mut(slot as usize)
+            && place.is_some()
+        {
+            *place = None;
+            self.free.push(slot);
+        }
+    }
+
     pub(crate) fn get(&self, slot: Slot) -> Option<&Stored> {
         self.slots.get(slot as usize)?.as_ref()
     }
