@@ -1,7 +1,8 @@
 //! Pinned host memory: memory of the application that the driver knows.
 //!
-//! What `cuMemHostAlloc` gives out, and on the mock device `cuMemAllocManaged`, is mapped in the application's window and then registered, so
-//! that an image holds it like any other memory; a restart registers it again.
+//! What `cuMemHostAlloc` gives out, and on the mock device `cuMemAllocManaged`, is mapped in the
+//! application's window and then registered, so that an image holds it like any other memory; a
+//! restart registers it again.
 
 use std::collections::BTreeMap;
 
@@ -118,13 +119,18 @@ fn remove(session: &Session, address: u64, ours: bool) -> Option<Pinned> {
     host.ranges.remove(&address)
 }
 
-/// Frees what [`allocate`] gave.
+/// Frees what [`allocate`] gave. What the driver does not let go stays.
 pub(crate) fn free(session: &Session, address: u64) -> u32 {
-    let Some(pinned) = remove(session, address, true) else {
+    let ours = |pinned: &Pinned| pinned.ours;
+    if !session.host().ranges.get(&address).is_some_and(ours) {
         return CUDA_ERROR_INVALID_VALUE.0;
-    };
+    }
     let status = driver::call(ids::cuMemHostUnregister, &[address]);
-    (session.options.window_munmap)(address as *mut u8, pinned.len as usize);
+    if status == CUDA_SUCCESS.0
+        && let Some(pinned) = remove(session, address, true)
+    {
+        (session.options.window_munmap)(address as *mut u8, pinned.len as usize);
+    }
     status
 }
 

@@ -346,6 +346,30 @@ fn stream_ordered_memory_is_free_in_its_turn() {
     );
 }
 
+/// What could not be freed is still there, and known.
+#[test]
+fn memory_that_was_not_freed_stays() {
+    alone("memory_that_was_not_freed_stays", &[], || {
+        let context = primary();
+        let pinned: u64 = get("cuMemHostAlloc", &[4096, 0]);
+        let managed: u64 = get("cuMemAllocManaged", &[4096, 1]);
+        ok("cuCtxSetCurrent", &[0]);
+        assert_eq!(call("cuMemFreeHost", &[pinned]), INVALID_CONTEXT);
+        assert_eq!(call("cuMemFree_v2", &[managed]), INVALID_CONTEXT);
+        ok("cuCtxSetCurrent", &[context]);
+        for address in [pinned, managed] {
+            ok("cuMemsetD8_v2", &[address, 3, 4096]);
+            ok("cuCtxSynchronize", &[]);
+            // SAFETY: memory that was not freed, and nobody writes now.
+            assert_eq!(unsafe { *((address + 4095) as *const u8) }, 3);
+        }
+        ok("cuMemFreeHost", &[pinned]);
+        ok("cuMemFree_v2", &[managed]);
+        assert_eq!(call("cuMemFreeHost", &[pinned]), INVALID_VALUE);
+        assert_eq!(call("cuMemFree_v2", &[managed]), INVALID_VALUE);
+    });
+}
+
 #[test]
 fn what_is_refused_is_said_once() {
     let errors = alone("what_is_refused_is_said_once", &[], || {
