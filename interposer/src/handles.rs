@@ -53,7 +53,8 @@ pub const KINDS: [Kind; 7] = [
 const TAG: u64 = 0x67;
 const GENERATION_MASK: u64 = 0xf_ffff;
 const FIRST_SEGMENT: u32 = 1 << 10;
-const SEGMENTS: usize = 18;
+/// Some 16 million slots of a kind, so that an image whose handles are damaged claims no more.
+const SEGMENTS: usize = 14;
 
 /// A handle that the application holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -244,19 +245,15 @@ impl Handles {
         self.live(handle).map(|slot| &slot.note)
     }
 
-    /// Gives a new object a handle; `None` when four billion are alive.
+    /// Gives a new object a handle; `None` when there is none left.
     pub fn insert(&self, numbers: &mut Numbers, kind: Kind, real: Real) -> Option<Virtual> {
         let (table, free) = (self.table(kind), numbers.kind(kind));
-        let index = match free.slots.pop_front() {
-            Some(index) => index,
-            None => {
-                let index = free.next;
-                free.next = free.next.checked_add(1)?;
-                table.end.store(free.next, Ordering::Release);
-                index
-            }
-        };
+        let index = free.slots.pop_front().unwrap_or(free.next);
         let slot = table.slot_or_new(index, free.floor)?;
+        if index == free.next {
+            free.next += 1;
+            table.end.store(free.next, Ordering::Release);
+        }
         free.live += 1;
         slot.note.store(0, Ordering::Relaxed);
         slot.real.store(real.0, Ordering::Release);
@@ -413,6 +410,18 @@ mod tests {
             assert!(!all.contains(&new));
         }
         assert_eq!(others.count(Kind::Function), 2500 + 5000);
+    }
+
+    #[test]
+    fn an_index_of_a_damaged_image_claims_no_memory() {
+        let (handles, mut numbers) = (Handles::default(), Numbers::default());
+        for index in [1 << 24, 200_000_000, u32::MAX] {
+            let far = Virtual::new(Kind::Event, 0, index);
+            let (restored, most) =
+                crate::heap::most(|| handles.restore(&mut numbers, far, Real(1)));
+            assert!(!restored && most == 0, "{index}: {most} bytes");
+        }
+        assert!(handles.all(Kind::Event).is_empty());
     }
 
     #[test]

@@ -58,7 +58,8 @@ fn decode_saved(bytes: &[u8]) -> Result<Saved, RestoreError> {
         .ok_or_else(|| format("cut off"))?;
     let version = u32::from_le_bytes(*version);
     let saved: Result<Saved, String> = match version {
-        VERSION => codec::decode(rest),
+        // Pinned memory that is managed and images of several containers came after 2.
+        2 | VERSION => codec::decode(rest),
         // It ended before the environment, of which nothing is known then.
         1 => codec::decode(&[rest, &[0, 0]].concat()),
         _ => Err(format!("version {version}, this is {VERSION}")),
@@ -569,8 +570,12 @@ mod tests {
     }
 
     #[test]
-    fn images_of_version_1_are_read() {
+    fn images_of_earlier_versions_are_read() {
         let mut saved = sample();
+        let mut second = bytes(&saved);
+        second[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        let again = decode_within_bounds(&second).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{saved:?}"));
         saved.environment = environment::Known::default();
         let mut old = bytes(&saved);
         assert_eq!((old.pop(), old.pop()), (Some(0), Some(0)));

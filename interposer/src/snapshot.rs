@@ -28,7 +28,7 @@ use crate::threads;
 use crate::variables::{self, Variable};
 
 pub(crate) const MAGIC: &[u8; 8] = b"GPUCKLOG";
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// Why no snapshot could be taken.
 #[derive(Debug, thiserror::Error)]
