@@ -227,22 +227,22 @@ impl Handles {
         &self.tables[kind as usize - 1]
     }
 
-    fn live(&self, handle: Virtual) -> Option<&Slot> {
+    /// The slot of a live handle, and what lies behind it. Read once: another thread may end it.
+    fn live(&self, handle: Virtual) -> Option<(&Slot, Real)> {
         let slot = self.table(handle.kind()?).slot(handle.index())?;
-        (slot.generation.load(Ordering::Acquire) == handle.generation()
-            && slot.real.load(Ordering::Acquire) != 0)
-            .then_some(slot)
+        let real = slot.real.load(Ordering::Acquire);
+        (real != 0 && slot.generation.load(Ordering::Acquire) == handle.generation())
+            .then_some((slot, Real(real)))
     }
 
     /// The driver's handle behind a live virtual handle.
     pub fn real(&self, handle: Virtual) -> Option<Real> {
-        let slot = self.live(handle)?;
-        Some(Real(slot.real.load(Ordering::Acquire)))
+        self.live(handle).map(|(_, real)| real)
     }
 
     /// A word that the owner of the kind keeps with the handle; 0 at first.
     pub fn note(&self, handle: Virtual) -> Option<&AtomicU64> {
-        self.live(handle).map(|slot| &slot.note)
+        self.live(handle).map(|(slot, _)| &slot.note)
     }
 
     /// Gives a new object a handle; `None` when there is none left.
@@ -299,7 +299,7 @@ impl Handles {
 
     /// Forgets a handle; it is stale from now on.
     pub fn remove(&self, numbers: &mut Numbers, handle: Virtual) {
-        let (Some(slot), Some(kind)) = (self.live(handle), handle.kind()) else {
+        let (Some((slot, _)), Some(kind)) = (self.live(handle), handle.kind()) else {
             return;
         };
         slot.real.store(0, Ordering::Release);

@@ -368,6 +368,9 @@ impl Recorder {
     }
 
     fn mark_pins(&mut self, dead: &[Virtual]) {
+        // Of what ends with a module or a context, most are functions.
+        let function = |handle: &Virtual| handle.kind() == Some(Kind::Function);
+        let dead: Set<Virtual> = dead.iter().copied().filter(|h| !function(h)).collect();
         let mut others = false;
         for pin in self.pins.iter_mut().rev() {
             let ends = !pin.dead
