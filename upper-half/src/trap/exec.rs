@@ -42,6 +42,10 @@ pub(super) fn execveat(t: &mut Trap<'_>) -> Outcome {
                     base.push(b'/');
                     base.extend_from_slice(&path);
                 }
+                // Opened as /proc/self/exe: see below.
+                if is_lower_half(&base) {
+                    base.clone_from(&process::image().path);
+                }
                 base
             }
             Err(errno) => return error(errno),

@@ -1,6 +1,7 @@
 /* fork, vfork, posix_spawn, popen, system: statuses, errors, and nothing of
  * the child's signal actions in the parent. */
 #include "guest.h"
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
@@ -34,6 +35,13 @@ int main(int argc, char **argv)
 		CHECK(waitpid(child, &status, 0) == child && status == 0);
 		CHECK(posix_spawn(&child, "/proc/self/exe", NULL, NULL, again, environ) == 0);
 		CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 42);
+		int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+		if ((child = fork()) == 0) {
+			fexecve(self, again, environ);
+			_exit(1);
+		}
+		CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 42);
+		close(self);
 		CHECK(posix_spawn(&child, "/nonexistent", NULL, NULL, argv, environ) == ENOENT);
 		CHECK(posix_spawn(&child, "/etc/passwd", NULL, NULL, argv, environ) == EACCES);
 
