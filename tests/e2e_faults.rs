@@ -232,6 +232,28 @@ fn a_restart_that_fails_leaves_the_jobs_folder_as_it_was() {
     assert_eq!(bench.finish(), expected, "against native");
 }
 
+/// Of processes that are not seen: one has ended, one is of another PID namespace.
+#[test]
+fn only_sockets_on_which_nobody_answers_are_swept_away() {
+    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::net::UnixListener;
+    let bench = Bench::new(find("plain_pie"));
+    let run = bench.path("run");
+    let mut private = fs::DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    private.create(run.join("gpuckpt")).expect("a folder");
+    let place = |pid: i32| run.join(format!("gpuckpt/{pid}.sock"));
+    let (ended, elsewhere) = (place(5_000_001), place(5_000_002));
+    drop(UnixListener::bind(&ended).expect("a socket"));
+    let _listener = UnixListener::bind(&elsewhere).expect("a socket");
+    let mut launch = bench.gpuckpt(&["launch", "--device", "none", "--", "true"]);
+    bench
+        .answer(launch.env("XDG_RUNTIME_DIR", &run), "launch")
+        .expect_success("launch");
+    assert!(!ended.exists(), "nobody answers on it");
+    assert!(elsewhere.exists(), "somebody answers on it");
+}
+
 /// Launches a job by a shell script that puts it onto a disk of `$IMAGES` which is too
 /// small, or under a limit that is; asks for a checkpoint, twice; and waits for its end.
 /// Gives what the commands said, after the assertion that the job was unharmed.

@@ -378,7 +378,11 @@ fn sweep(directory: &Path) {
         let pid = path
             .file_name()
             .and_then(|name| name.to_str()?.strip_suffix(".sock")?.parse::<i32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        // A process of another PID namespace is not seen here, but answers.
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+            && UnixStream::connect(&path)
+                .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+        {
             let _ = std::fs::remove_file(path);
         }
     }
