@@ -250,6 +250,12 @@ pub(crate) fn posix_timer() {
     assert_eq!(made, 0);
 }
 
+/// Sends a byte of urgent data; false where the kernel has none between AF_UNIX sockets.
+pub(crate) fn send_urgent(through: i32) -> bool {
+    // SAFETY: one readable byte.
+    unsafe { libc::send(through, b"u".as_ptr().cast(), 1, libc::MSG_OOB) == 1 }
+}
+
 /// Sends the byte `d` and a descriptor with it.
 pub(crate) fn send_descriptor(through: i32, fd: i32) {
     let mut byte = *b"d";

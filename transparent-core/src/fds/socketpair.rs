@@ -138,8 +138,12 @@ impl End {
         let names = OPTIONS.into_iter().chain(BUFFERS.map(|(name, _)| name));
         let options = names.filter_map(|name| Some((name, sockets::option(fd, name).ok()?)));
         end.options = options.collect();
-        let errors = sys::descriptor::poll_now(fd, 0).map_err(failed)?;
-        end.was_reset = errors & libc::POLLERR != 0;
+        let found = sys::descriptor::poll_now(fd, libc::POLLPRI).map_err(failed)?;
+        if found & libc::POLLPRI != 0 {
+            let why = "urgent data (MSG_OOB) is in flight in it";
+            return Err(look.refuse(why, "receive it before the checkpoint"));
+        }
+        end.was_reset = found & libc::POLLERR != 0;
         if end.was_reset && socket.kind != libc::SOCK_STREAM {
             let why = "its connection was reset, and the program has not been told yet";
             return Err(look.refuse(why, "receive the error before the checkpoint"));

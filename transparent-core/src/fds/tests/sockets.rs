@@ -130,7 +130,7 @@ fn an_end_whose_other_is_closed_stays_so() {
 }
 
 #[test]
-fn sockets_that_lead_out_are_refused_and_so_are_descriptors_in_flight() {
+fn sockets_that_lead_out_are_refused_and_so_is_more_than_bytes_in_flight() {
     in_child(|| {
         let harness = Harness::new();
         let [inside, outside] = sockets::pair(libc::SOCK_STREAM).unwrap();
@@ -163,6 +163,13 @@ fn sockets_that_lead_out_are_refused_and_so_are_descriptors_in_flight() {
         assert!(refused[0].to_string().contains("in flight"), "{refused:?}");
         assert_eq!(sockets::int_option(21, libc::SO_PASSCRED).unwrap(), 1);
         assert_eq!(receive(21).concat(), b"befored", "nothing was taken");
+
+        send(20, b"before");
+        if crate::testing::send_urgent(20) {
+            send(20, b"after");
+            let refused = capture(&harness.is_ours(), &StandardStreams::default()).unwrap_err();
+            assert!(refused[0].to_string().contains("urgent"), "{refused:?}");
+        }
     });
 }
 
