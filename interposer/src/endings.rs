@@ -103,7 +103,16 @@ struct Orphan {
     /// At the end of the work.
     event: u64,
     /// Device memory that is free then.
-    free: Option<(u64, Block)>,
+    free: Option<Freed>,
+}
+
+/// A block of device memory that has left the arena's books.
+#[derive(Clone, Copy)]
+pub(crate) struct Freed {
+    pub(crate) address: u64,
+    pub(crate) block: Block,
+    /// The context that it ends with, which need not be the stream's.
+    pub(crate) owner: Virtual,
 }
 
 /// Work of streams that have ended, and memory that is freed in stream order.
@@ -140,18 +149,12 @@ impl Orphans {
         session: &Session,
         context: Virtual,
         stream: u64,
-        free: (u64, Block),
+        free: Freed,
     ) -> bool {
         self.push(session, context, stream, Some(free))
     }
 
-    fn push(
-        &self,
-        session: &Session,
-        context: Virtual,
-        stream: u64,
-        free: Option<(u64, Block)>,
-    ) -> bool {
+    fn push(&self, session: &Session, context: Virtual, stream: u64, free: Option<Freed>) -> bool {
         let at_end = with_current(session, context, || {
             let mut event = 0u64;
             let made = driver::call(ids::cuEventCreate, &[out(&mut event), NO_TIMING]);
@@ -193,7 +196,18 @@ impl Orphans {
     /// under its handle. To be called with an [`Ending`] held.
     pub(crate) fn context_ended(&self, session: &Session, context: Virtual) {
         session.endings.contexts.fetch_add(1, SeqCst);
-        self.lock().retain(|orphan| orphan.context != context);
+        let gone: Vec<Orphan> = {
+            let mut list = self.lock();
+            for orphan in list.iter_mut() {
+                // Its addresses may soon be another context's.
+                orphan.free = orphan.free.filter(|freed| freed.owner != context);
+            }
+            list.extract_if(.., |orphan| orphan.context == context)
+                .collect()
+        };
+        for freed in gone.into_iter().filter_map(|orphan| orphan.free) {
+            memory::release(session, freed.address, freed.block);
+        }
     }
 
     /// Held across a fork.
@@ -211,14 +225,14 @@ impl Orphans {
     pub(crate) fn done(&self, session: &Session) -> bool {
         let list = std::mem::take(&mut *self.lock());
         let busy = |orphan: &Orphan| {
-            // A context takes its events and its memory along.
+            // A context takes its events along.
             if !is_live(session, orphan.context) {
                 return false;
             }
             let busy = driver::call(ids::cuEventQuery, &[orphan.event]) == CUDA_ERROR_NOT_READY.0;
             if !busy {
                 driver::call(ids::cuEventDestroy_v2, &[orphan.event]);
-                if let Some((address, block)) = orphan.free {
+                if let Some(Freed { address, block, .. }) = orphan.free {
                     memory::release(session, address, block);
                 }
             }

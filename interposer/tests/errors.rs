@@ -370,6 +370,35 @@ fn memory_that_was_not_freed_stays() {
     });
 }
 
+/// Memory that is freed on a stream of another context ends with its own.
+#[test]
+fn stream_ordered_memory_ends_with_its_context() {
+    let name = "stream_ordered_memory_ends_with_its_context";
+    alone(name, &[("GPUCKPT_MOCK", "slow-kernels=300000")], || {
+        ok("cuInit", &[0]);
+        let owner: u64 = get("cuCtxCreate_v2", &[0, 0]);
+        let freed: u64 = get("cuMemAlloc_v2", &[4096]);
+        let _: u64 = get("cuCtxCreate_v2", &[0, 0]);
+        let stream: u64 = get("cuStreamCreate", &[1]);
+        let module: u64 = get("cuModuleLoadData", &[ptx().as_ptr() as u64]);
+        let function: u64 = get("cuModuleGetFunction", &[module, c"bump".as_ptr() as u64]);
+        let data: u64 = get("cuMemAlloc_v2", &[4096]);
+        bump(function, stream, data, 64, 1);
+        ok("cuMemFreeAsync", &[freed, stream]);
+        ok("cuCtxDestroy_v2", &[owner]);
+        // Another context gets the addresses; the stream is not there yet.
+        let _: u64 = get("cuCtxCreate_v2", &[0, 0]);
+        let mut all: Vec<u64> = (0..4).map(|_| get("cuMemAlloc_v2", &[4096])).collect();
+        assert!(all.contains(&freed), "{freed:x} is not in {all:x?}");
+        ok("cuStreamSynchronize", &[stream]);
+        all.push(get("cuMemAllocAsync", &[4096, 0]));
+        all.push(get("cuMemAlloc_v2", &[4096]));
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 6, "given out twice: {all:x?}");
+    });
+}
+
 #[test]
 fn what_is_refused_is_said_once() {
     let errors = alone("what_is_refused_is_said_once", &[], || {

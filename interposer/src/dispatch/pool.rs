@@ -12,6 +12,7 @@ use cuda_abi::driver::{
 use super::Call;
 use super::context::{device_of, with_current};
 use crate::driver::{self, out};
+use crate::endings::Freed;
 use crate::guest;
 use crate::handles::{Kind, Real, Virtual};
 use crate::memory;
@@ -130,11 +131,14 @@ fn take(call: &Call) -> Result<(), u32> {
         return Err(status);
     }
     let removed = session.arena().remove_block(address);
-    let (block, _) = removed.ok_or(CUDA_ERROR_INVALID_VALUE.0)?;
-    if !session
-        .orphans
-        .free_after(session, context, stream, (address, block))
-    {
+    let (block, region) = removed.ok_or(CUDA_ERROR_INVALID_VALUE.0)?;
+    let owner = region.context;
+    let freed = Freed {
+        address,
+        block,
+        owner,
+    };
+    if !session.orphans.free_after(session, context, stream, freed) {
         let status = driver::call(ids::cuStreamSynchronize, &[stream]);
         memory::release(session, address, block);
         if status != CUDA_SUCCESS.0 {
