@@ -147,22 +147,25 @@ pub(crate) struct Birth {
     pub(crate) fs: u64,
     /// Words that get the new thread's id (CLONE_PARENT_SETTID, CLONE_CHILD_SETTID).
     pub(crate) id_words: [u64; 2],
+    /// Where the creator learns that the host has every signal blocked; [`spawn`] sets it.
+    pub(crate) blocked: *const AtomicU32,
 }
 
 /// Stack of a host: drivers compile kernels on it.
 const HOST_STACK: usize = 8 << 20;
 
-// Bits of `Record::birth`: what has happened, and who sleeps until it does.
-const REGISTERED: u32 = 1;
-const HOST_WAITS: u32 = 2;
-const BLOCKED: u32 = 4;
-const CREATOR_WAITS: u32 = 8;
+// Bits of a word for something that happens once (`Record::birth`: the thread is
+// registered).
+const HAPPENED: u32 = 1;
+const SOMEBODY_WAITS: u32 = 2;
 
 /// Starts a host for `birth`; the application's id of the new thread, or an
 /// errno. The creator registers the thread, so that the host rarely
 /// has to wait for that.
-pub(crate) fn spawn(birth: Box<Birth>) -> Result<i32, i32> {
+pub(crate) fn spawn(mut birth: Box<Birth>) -> Result<i32, i32> {
     let (record, words) = (birth.record, birth.id_words);
+    let blocked = AtomicU32::new(0);
+    birth.blocked = &raw const blocked;
     let raw = Box::into_raw(birth);
     let tid = create_pthread(host, raw.cast()).inspect_err(|_| {
         // SAFETY: no host was made, so both are still ours.
@@ -181,12 +184,10 @@ pub(crate) fn spawn(birth: Box<Birth>) -> Result<i32, i32> {
             sys::store(word, vtid);
         }
     }
-    let state = &shared.birth;
-    // Nobody may know the thread before it has every signal blocked.
-    await_birth(state, BLOCKED, CREATOR_WAITS);
-    if state.fetch_or(REGISTERED, AcqRel) & HOST_WAITS != 0 {
-        sys::futex_wake(state);
-    }
+    happen(&shared.birth);
+    // From here on the thread may end, and its record with it. Nobody may know it before
+    // it has every signal blocked.
+    wait_for(&blocked);
     Ok(vtid)
 }
 
@@ -252,12 +253,11 @@ extern "C" fn host(argument: *mut c_void) -> *mut c_void {
         (*record).lower_fs = arch::fs_base();
         arch::set_gs_base(record as u64);
     }
+    // SAFETY: the creator waits in `spawn`, where the word is, until this.
+    happen(unsafe { &*birth.blocked });
     // SAFETY: as above.
     let shared = unsafe { &*record };
-    if shared.birth.fetch_or(BLOCKED, AcqRel) & CREATOR_WAITS != 0 {
-        sys::futex_wake(&shared.birth);
-    }
-    await_birth(&shared.birth, REGISTERED, HOST_WAITS);
+    wait_for(&shared.birth);
     process::hooks().on_thread_start(shared.vtid.load(Relaxed));
     // SAFETY: GS is set, all signals are blocked, and the frame lies in the record.
     unsafe { arch::enter(record, birth.frame, birth.fs) };
@@ -265,18 +265,25 @@ extern "C" fn host(argument: *mut c_void) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-/// Waits until `wanted` has happened; `waits` tells the other side to wake us.
-fn await_birth(state: &AtomicU32, wanted: u32, waits: u32) {
+/// It has happened: whoever waits goes on. The word may be gone as soon as that is known;
+/// a wake-up that comes later wakes nobody, or somebody who looks again.
+fn happen(word: &AtomicU32) {
+    if word.swap(HAPPENED, AcqRel) == SOMEBODY_WAITS {
+        sys::futex_wake(word);
+    }
+}
+
+/// Waits until it has happened.
+fn wait_for(word: &AtomicU32) {
     for _ in 0..200 {
-        if state.load(Acquire) & wanted != 0 {
+        if word.load(Acquire) == HAPPENED {
             return;
         }
         std::hint::spin_loop();
     }
-    let mut seen = state.fetch_or(waits, AcqRel) | waits;
-    while seen & wanted == 0 {
-        sys::futex_wait(state, seen, None);
-        seen = state.load(Acquire);
+    let _ = word.compare_exchange(0, SOMEBODY_WAITS, AcqRel, Acquire);
+    while word.load(Acquire) != HAPPENED {
+        sys::futex_wait(word, SOMEBODY_WAITS, None);
     }
 }
 

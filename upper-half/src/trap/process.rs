@@ -85,6 +85,7 @@ fn thread(t: &mut Trap<'_>, flags: u64) -> Outcome {
             word(PARENT_SETTID, parent_word),
             word(CHILD_SETTID, child_word),
         ],
+        blocked: std::ptr::null(),
     };
     match threads::spawn(Box::new(birth)) {
         Ok(vtid) => Outcome::Done(i64::from(vtid)),
