@@ -104,13 +104,30 @@ static void *read_timer(void *argument)
 		CHECK(read(timer, &value, 8) == 8);
 	return NULL;
 }
+static volatile pid_t queue_reader;
 static void *read_queue(void *argument)
 {
 	struct { long type; char text[8]; } message;
+	queue_reader = syscall(SYS_gettid);
 	while (msgrcv(queue, &message, 8, 0, 0) >= 0)
 		;
 	CHECK(errno == EIDRM);
 	return NULL;
+}
+/* Until the reader has taken every message and waits for another: only then does the
+ * end of the queue interrupt it, instead of being found by its next call. */
+static void await_queue_reader(void)
+{
+	char path[64], line[128];
+	struct msqid_ds state;
+	long nr = -1;
+	snprintf(path, sizeof path, "/proc/self/task/%d/syscall", queue_reader);
+	while (nr != SYS_msgrcv || state.msg_qnum != 0) {
+		FILE *f = fopen(path, "r");
+		CHECK(f && msgctl(queue, IPC_STAT, &state) == 0);
+		nr = fgets(line, sizeof line, f) ? atol(line) : -1;
+		fclose(f);
+	}
 }
 static void *wait_condition(void *argument)
 {
@@ -179,6 +196,7 @@ int main(int argc, char **argv)
 	close(pipe_fds[1]);
 	close(sockets[1]);
 	CHECK(write(event, &one, 8) == 8);
+	await_queue_reader();
 	msgctl(queue, IPC_RMID, NULL);
 	for (int i = 0; i < COUNT(t); i++) {
 		while (pthread_tryjoin_np(t[i], NULL) == EBUSY) {
