@@ -51,7 +51,7 @@ pub enum TimerError {
         /// The errno.
         source: io::Error,
     },
-    /// It is of a kind that [`check`] refuses.
+    /// It is of a kind that a checkpoint refuses.
     #[error("{0}")]
     Refused(Refusal),
     /// It could not be made with its id and settings.
